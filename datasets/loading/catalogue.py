@@ -1,0 +1,199 @@
+"""The data sets by name: what there is, what it is, how to prepare it and read it."""
+
+import difflib
+import errno
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from zoo_datasets.loading.arrays import load_arrays
+from zoo_datasets.loading.records import DataError, Dataset, Source
+from zoo_datasets.loading.sources import SourceError
+from zoo_datasets.loading.sources import data_dir as default_data_dir
+from zoo_datasets.loading.tfds_source import TfdsSource, find_prepared, open_builder
+
+# Name of the data set and of its module in this package → its builder. Loaded when asked for.
+_BUILDERS = {"radio_galaxies": "RadioGalaxies"}
+_TFDS = "tfds:"
+
+
+class UnknownName(KeyError):
+    """No data set of this name; the text gives the closest names and the list."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        self.text = (
+            f"there is no data set '{name}'.{hint} Known: {', '.join(known)}; tfds:NAME for one that TFDS has "
+            "prepared; or the path of a .npz, HDF5 or FITS file or of a folder of images."
+        )
+        super().__init__(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a data set is.
+
+    Attributes:
+      title: one line.
+      splits: split name → number of records.
+      features: field → shape, type and meaning.
+      units: units, ranges and orientation of the inputs, meaning of the labels.
+      licence: terms of use.
+      credit: line that pictures of the data must carry, empty when none is asked for.
+      citation: BibTeX.
+      notes: split policy, leakage and known faults.
+      prepared: whether it can be read at once.
+      location: folder where it is, or will be, prepared.
+    """
+
+    title: str
+    splits: dict[str, int]
+    features: dict[str, str]
+    units: str
+    licence: str
+    credit: str
+    citation: str
+    notes: str
+    prepared: bool
+    location: Path
+
+
+def names() -> tuple[str, ...]:
+    """Names of the data sets that this package can prepare."""
+    return tuple(_BUILDERS)
+
+
+def describe(name: str, *, data_dir: str | Path | None = None) -> Description:
+    """What is known of a data set, prepared or not.
+
+    Args:
+      name: one of `names()`.
+      data_dir: folder of prepared data sets; `sources.data_dir()` when None.
+
+    Raises:
+      UnknownName: no such data set.
+    """
+    module, builder = _builder(name, data_dir)
+    location = Path(builder.data_path)
+    return Description(
+        title=module.TITLE,
+        splits=dict(module.SPLIT_SIZES),
+        features=dict(module.FEATURES),
+        units=module.UNITS,
+        licence=module.LICENCE,
+        credit=module.CREDIT,
+        citation=module.CITATION,
+        notes=f"{module.SPLIT_POLICY} {module.NOTES}",
+        prepared=(location / "dataset_info.json").is_file(),
+        location=location,
+    )
+
+
+def prepare(name: str, *, data_dir: str | Path | None = None) -> Path:
+    """Download and write a data set as array_record, unless that is done; the folder it is in.
+
+    TFDS writes into a folder `incomplete.*` beside it and renames that at the end: an interrupted preparation leaves
+    nothing under the final name.
+
+    Raises:
+      UnknownName: no such data set.
+      SourceError: the download failed or the disk is full.
+      DataError: the folder is there, and is not a complete data set.
+    """
+    _, builder = _builder(name, data_dir)
+    location = Path(builder.data_path)
+    if not location.exists():
+        _quiet_without_terminal()
+        try:
+            builder.download_and_prepare()
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise SourceError(
+                    f"the disk is full: {location} could not be written ({error}). Free space there, or set "
+                    "ZOO_DATA_DIR to a folder on another disk."
+                ) from error
+            if not location.exists():  # else another process has just finished the same work
+                raise
+    open_builder(location)
+    return location
+
+
+def load(
+    name_or_path: str | Path, *, data_dir: str | Path | None = None, labels: bool = True, seed: int = 0
+) -> Dataset:
+    """A data set ready for reading; prepared first when this package can.
+
+    Args:
+      name_or_path: one of `names()`; `tfds:NAME` or `tfds:NAME/CONFIG` for a set of the TFDS catalogue that is already
+        prepared as array_record; or a path for `arrays.load_arrays`. A name wins over a path: write `./NAME` for that.
+      data_dir: folder of prepared data sets; `sources.data_dir()` when None.
+      labels: False leaves the labels out.
+      seed: of the split of data that come without one; published splits are kept as they are.
+
+    Raises:
+      UnknownName: neither a known name nor a path that exists.
+      DataError, SourceError, FileNotFoundError: the data cannot be had or used; the text says what to do.
+    """
+    name = str(name_or_path)
+    if name in _BUILDERS:
+        location = prepare(name, data_dir=data_dir)
+        return _prepared(name, location, labels=labels, fields=None)
+    if name.startswith(_TFDS):
+        return _from_tfds(name, data_dir, labels=labels)
+    if isinstance(name_or_path, Path) or Path(name).exists() or os.sep in name or "/" in name or Path(name).suffix:
+        return load_arrays(name_or_path, labels=labels, seed=seed)
+    raise UnknownName(name, names())
+
+
+def _builder(name: str, data_dir: str | Path | None) -> tuple[ModuleType, Any]:
+    if name not in _BUILDERS:
+        raise UnknownName(name, names())
+    module = importlib.import_module(f"zoo_datasets.{name}")
+    root = Path(data_dir) if data_dir is not None else default_data_dir()
+    return module, getattr(module, _BUILDERS[name])(data_dir=root, file_format="array_record")
+
+
+def _prepared(name: str, location: Path, *, labels: bool, fields: tuple[str, ...] | None) -> Dataset:
+    builder = open_builder(location)
+    info = builder.info
+    fields = tuple(info.features) if fields is None else fields
+    if not labels:
+        fields = tuple(field for field in fields if field != "label")
+    splits: dict[str, Source] = {split: TfdsSource(location, split, fields) for split in info.splits}
+    class_names = tuple(info.features["label"].names) if labels else None
+    return Dataset(name, splits, class_names, info.description)
+
+
+def _from_tfds(name: str, data_dir: str | Path | None, *, labels: bool) -> Dataset:
+    bare = name.removeprefix(_TFDS)
+    roots = [Path(data_dir) if data_dir is not None else default_data_dir()]
+    roots.append(Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser())
+    location = find_prepared(bare, roots) if bare else None
+    if location is None:
+        raise DataError(
+            f"{name} is not prepared: looked in {' and '.join(str(root / bare) for root in roots)}. Prepare it with "
+            f"tfds build {bare or 'NAME'} --file_format=array_record --data_dir={roots[0]} "
+            "(some sets need TensorFlow for that, none for reading)."
+        )
+    features = open_builder(location).info.features
+    needed = ("image", "label") if labels else ("image",)
+    if any(field not in features for field in needed):
+        raise DataError(f"{name} should have the features {' and '.join(needed)}, got {', '.join(features)}.")
+    if labels and not hasattr(features["label"], "names"):
+        raise DataError(f"{name}: the feature label should be a ClassLabel, got {features['label']}.")
+    return _prepared(name, location, labels=labels, fields=needed)
+
+
+def _quiet_without_terminal() -> None:
+    if not sys.stderr.isatty():
+        import tensorflow_datasets as tfds
+
+        tfds.disable_progress_bar()

@@ -1,0 +1,153 @@
+"""What a data set is once its bytes are there: named splits of records that can be read in any order.
+
+A record is a dict of NumPy values, such as `{"image": (H, W, C) array, "label": int}`. A `Source` is a sequence of
+records: `len(source)` and `source[i]`. It can be pickled, so that worker processes can read it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+Record = dict[str, Any]
+# Signature: record (dict of NumPy values) → record. NumPy only, picklable.
+Transform = Callable[[Record], Record]
+
+
+class DataError(ValueError):
+    """Data that cannot be used as they are; the text names the file, the record, what was expected and what came."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to the records of one split."""
+
+    def __len__(self) -> int:
+        """Number of records."""
+        ...
+
+    def __getitem__(self, index: int) -> Record:
+        """Record number `index`, 0 ≤ index < len."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set ready for reading.
+
+    Attributes:
+      name: its name, or the user's path.
+      splits: split name ("train", "validation", "test", or "all") → source.
+      class_names: name of each label value, or None where there are no labels.
+      description: one paragraph for people, with anything done to the data on the way.
+      record_names: split name → name of each record (file names of images), or None.
+    """
+
+    name: str
+    splits: dict[str, Source]
+    class_names: tuple[str, ...] | None
+    description: str
+    record_names: dict[str, tuple[str, ...]] | None = None
+
+
+class ArraySource:
+    """Records kept in memory as stacked arrays.
+
+    Args:
+      arrays: field name → array whose first axis is the record; all of one length. Not copied.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        lengths = {name: len(values) for name, values in arrays.items()}
+        if not lengths:
+            raise DataError("an ArraySource needs at least one array, got none.")
+        if len(set(lengths.values())) != 1:
+            raise DataError(f"all arrays should have the same number of records, got {lengths}.")
+        self.arrays = dict(arrays)
+        self._length = next(iter(lengths.values()))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Record:
+        return {name: values[index] for name, values in self.arrays.items()}
+
+    def take(self, indices: np.ndarray) -> Record:
+        """The records `indices` (any order, repeats allowed), stacked; each array (len(indices), …)."""
+        return {name: values[indices] for name, values in self.arrays.items()}
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name} {values.dtype}{values.shape}" for name, values in self.arrays.items())
+        return f"ArraySource({fields})"
+
+
+def as_array(name: str, value: object, record: int) -> np.ndarray:
+    """One field of a record as an array of numbers; Python ints become int32, Python floats float32.
+
+    Raises:
+      DataError: the value is not numeric, with the record's number.
+    """
+    if isinstance(value, bool):
+        array = np.asarray(value)
+    elif isinstance(value, int):
+        if abs(value) > np.iinfo(np.int32).max:
+            raise DataError(f"record {record}: field '{name}' is {value}, which does not fit into int32.")
+        array = np.asarray(value, np.int32)
+    elif isinstance(value, float):
+        array = np.asarray(value, np.float32)
+    else:
+        array = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise DataError(
+            f"record {record}: field '{name}' should be numbers, got {array.dtype} ({value!r:.40}). "
+            "Drop or encode the field in the transform."
+        )
+    return array
+
+
+def stack(records: list[Record], numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """Stack records into arrays (len(records), …), field by field.
+
+    Args:
+      records: at least one record.
+      numbers: (len(records),) the records' numbers in their source, for the error's text.
+
+    Raises:
+      DataError: the records differ in fields, shapes or types.
+    """
+    first = {name: as_array(name, value, int(numbers[0])) for name, value in records[0].items()}
+    stacked = {name: np.empty((len(records), *value.shape), value.dtype) for name, value in first.items()}
+    for row, (number, record) in enumerate(zip(numbers, records, strict=True)):
+        put(stacked, row, record, int(number), reference=int(numbers[0]))
+    return stacked
+
+
+def put(arrays: dict[str, np.ndarray], row: int, record: Record, number: int, *, reference: int) -> None:
+    """Write one record into row `row` of the stacked arrays, refusing other fields, shapes or types.
+
+    Args:
+      arrays: field → (N, …), changed in place.
+      row: where to write.
+      record: the record.
+      number: the record's number in its source, for the error's text.
+      reference: number of the record that set the arrays' shapes, for the error's text.
+
+    Raises:
+      DataError: the record does not fit.
+    """
+    if record.keys() != arrays.keys():
+        raise DataError(
+            f"record {number} has the fields {sorted(record)}, record {reference} has {sorted(arrays)}: "
+            "all records should have the same."
+        )
+    for name, value in record.items():
+        array = as_array(name, value, number)
+        expected = arrays[name]
+        if array.shape != expected.shape[1:] or array.dtype != expected.dtype:
+            raise DataError(
+                f"record {number}: field '{name}' is {array.dtype}{array.shape}, record {reference} has "
+                f"{expected.dtype}{expected.shape[1:]}. All records should have one shape and type: "
+                "resize, crop or cast in the transform."
+            )
+        expected[row] = array

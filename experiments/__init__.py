@@ -1,0 +1,21 @@
+"""Experiments: one file each, holding frozen `Experiment` values; `zoo train NAME` runs one.
+
+A new experiment is a new file with a table `EXPERIMENTS` and its name in `_FILES`.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo_experiments.verbs.experiment import Experiment
+
+_FILES = ("radio_galaxies",)
+
+
+def experiments() -> "Mapping[str, Experiment]":
+    """Name → experiment, over all files."""
+    found: dict[str, Experiment] = {}
+    for file in _FILES:
+        found |= importlib.import_module(f"zoo_experiments.{file}").EXPERIMENTS
+    return found

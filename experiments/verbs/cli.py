@@ -1,0 +1,425 @@
+"""The command line `zoo`: one verb, what it works on, and typed options.
+
+Errors are for people: a mistake of the user ends with one message and exit code 2, a failure of the world around us
+(network, disk) with one message and exit code 1, and a training stopped by a signal with 128 + its number.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from zoo.errors import UserError, unknown
+
+# The rest is imported by the verbs that need it: `zoo --help` answers at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        print(f"zoo: {error}", file=sys.stderr)
+        return code
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error that has a message for people; `None` for a mistake of ours."""
+    from zoo_datasets.loading import catalogue, records, sources
+
+    if isinstance(error, UserError | records.DataError | catalogue.UnknownName | FileNotFoundError):
+        return 2
+    if isinstance(error, sources.SourceError):
+        return 1
+    number = getattr(error, "signal_number", None)
+    return None if number is None else 128 + number
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        import zoo
+
+        print(zoo.__version__)
+        return 0
+    verb, *rest = arguments
+    if verb not in _VERBS:
+        raise unknown("verb", verb, _VERBS)
+    return _VERBS[verb](rest) or 0
+
+
+def _overview() -> str:
+    width = max(map(len, _VERBS))
+    lines = [f"  {name:<{width}}  {(function.__doc__ or '').splitlines()[0]}" for name, function in _VERBS.items()]
+    return "usage: zoo VERB …\n\n" + "\n".join(lines) + "\n\n`zoo VERB --help` tells more."
+
+
+def _parse(verb: str, kind: type, arguments: list[str], default: object = None) -> object:
+    """Parse the options of a verb into a dataclass; help and mistakes end the program with 0 and 2."""
+    config = (tyro.conf.OmitArgPrefixes,) if default is None else ()
+    extra = {} if default is None else {"default": default}
+    return tyro.cli(kind, args=arguments, prog=f"zoo {verb}", config=config, **extra)
+
+
+def _compile_cache() -> None:
+    """Keep compiled programs between calls: the second start of a training skips the compiler."""
+    import jax
+
+    from zoo_datasets.loading.sources import data_dir
+
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(data_dir() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def models(arguments: list[str]) -> None:
+    """Table of the models: inputs, symmetry, parameters, paper."""
+
+    @dataclass(frozen=True)
+    class Models:
+        """Table of the models.
+
+        Attributes:
+            pattern: shell pattern of names, such as "resnet*".
+        """
+
+        pattern: Annotated[str, tyro.conf.Positional] = "*"
+
+    options = _parse("models", Models, arguments)
+    import zoo
+    from zoo_experiments.verbs.tables import models_table, show
+
+    if not zoo.names(options.pattern):
+        raise unknown("model", options.pattern, zoo.names())
+    show(models_table(options.pattern))
+
+
+def experiments(arguments: list[str]) -> None:
+    """Table of the experiments."""
+    _parse("experiments", _Nothing, arguments)
+    from zoo_experiments.verbs.tables import experiments_table, show
+
+    show(experiments_table())
+
+
+def data(arguments: list[str]) -> None:
+    """Data sets: list, prepare NAME, describe NAME, where."""
+
+    @dataclass(frozen=True)
+    class Data:
+        """Data sets: what there is, what it is, where it is.
+
+        Attributes:
+            action: `list` all, `prepare` (download and write) or `describe` one, or say `where` prepared data is kept.
+            name: name of a data set, for `prepare` and `describe`.
+        """
+
+        action: Annotated[Literal["list", "prepare", "describe", "where"], tyro.conf.Positional] = "list"
+        name: Annotated[str, tyro.conf.Positional] = ""
+
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in ("list", "prepare", "describe", "where"):
+        raise unknown("action of `zoo data`", arguments[0], ("list", "prepare", "describe", "where"))
+    options = _parse("data", Data, arguments)
+    from zoo_datasets.loading import catalogue, sources
+    from zoo_experiments.verbs.tables import data_table, describe_data, show
+
+    if options.action == "where":
+        print(sources.data_dir())
+    elif options.action == "list":
+        show(data_table())
+    elif not options.name:
+        raise UserError(f"`zoo data {options.action}` needs a name; there are: {', '.join(catalogue.names())}.")
+    elif options.action == "prepare":
+        print(catalogue.prepare(options.name))
+    else:
+        print(describe_data(options.name))
+
+
+def train(arguments: list[str]) -> None:
+    """Train an experiment, evaluate it, write its report; the same command resumes."""
+    name, experiment, rest = _experiment("train", arguments)
+
+    from zoo_experiments.verbs.experiment import Experiment
+
+    @dataclass(frozen=True)
+    class Train(Experiment):
+        """Train, evaluate on validation, write the report. The same command again goes on where it was stopped.
+
+        Attributes:
+            name: name of the run; default seedN.
+            runs: folder of all runs.
+            mode: jit, or pmap for one program per device.
+            devices: number of devices; 0 is one under jit and all under pmap.
+            report: write report.html at the end.
+            progress: draw a bar, or print lines where there is no terminal.
+        """
+
+        name: str = ""
+        runs: Path = Path("runs")
+        mode: Literal["jit", "pmap"] = "jit"
+        devices: int = 0
+        report: bool = True
+        progress: bool = True
+
+    shown = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(Experiment)}
+    options = _parse(f"train {name}", Train, rest, Train(**shown))
+    chosen = Experiment(**{field: getattr(options, field) for field in shown})
+    _compile_cache()
+    from zoo_experiments.verbs.reporting import write_report
+    from zoo_experiments.verbs.runs import warn
+    from zoo_experiments.verbs.training import train_experiment
+
+    folder = options.runs / name / (options.name or f"seed{chosen.seed}")
+    run = train_experiment(
+        name, chosen, folder=folder, mode=options.mode, devices=options.devices, progress=options.progress
+    )
+    _print_metrics(run.read("results.json"), "validation")
+    if options.report:
+        made = run.setup(splits=("validation",))
+        path = write_report(run, made, run.weights(made).state)
+        warn("Report:")
+        print(path)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Metrics of a run on a split, with intervals; refreshes its report."""
+
+    @dataclass(frozen=True)
+    class Evaluate:
+        """Metrics of a run on one split, with 95 % intervals, into its results.json and report.
+
+        Attributes:
+            run: run folder, EXPERIMENT/NAME, or EXPERIMENT for its newest run.
+            split: train, validation or test; looks at the test split are counted.
+            data: your own labelled data with the same classes, instead of the run's.
+            runs: folder of all runs.
+        """
+
+        run: Annotated[str, tyro.conf.Positional]
+        split: Literal["train", "validation", "test"] = "validation"
+        data: str = ""
+        runs: Path = Path("runs")
+
+    options = _parse("evaluate", Evaluate, arguments)
+    _compile_cache()
+    from zoo_experiments.verbs.evaluating import evaluate_other, evaluate_run
+    from zoo_experiments.verbs.reporting import write_report
+    from zoo_experiments.verbs.runs import open_run
+
+    run = open_run(options.run, root=str(options.runs))
+    if options.data:
+        for row in evaluate_other(run, data=options.data, split=options.split):
+            print(_line(row))
+        return
+    made = run.setup(splits=tuple({"validation", options.split}))
+    state = run.weights(made).state
+    evaluate_run(run, made, state, split=options.split)
+    _print_metrics(run.read("results.json"), options.split)
+    write_report(run, made, state)
+
+
+def predict(arguments: list[str]) -> None:
+    """Probabilities for your own images, without labels, as a CSV file."""
+
+    @dataclass(frozen=True)
+    class Predict:
+        """Classify your own images with a trained run.
+
+        Attributes:
+            run: run folder, EXPERIMENT/NAME, or EXPERIMENT for its newest run.
+            data: .npz, HDF5 or FITS file, image folder, or name of a data set.
+            out: CSV file to write, one row per image.
+            runs: folder of all runs.
+        """
+
+        run: Annotated[str, tyro.conf.Positional]
+        data: str
+        out: Path = Path("predictions.csv")
+        runs: Path = Path("runs")
+
+    options = _parse("predict", Predict, arguments)
+    _compile_cache()
+    from zoo_experiments.verbs.predicting import predict_run
+    from zoo_experiments.verbs.runs import open_run
+
+    counts = predict_run(open_run(options.run, root=str(options.runs)), data=options.data, out=options.out)
+    print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    print(options.out)
+
+
+def explain(arguments: list[str]) -> None:
+    """Where a trained network looks: a figure and the arrays behind it."""
+
+    @dataclass(frozen=True)
+    class Explain:
+        """Explain the logit of a class for some images of a run's data.
+
+        Attributes:
+            run: run folder, EXPERIMENT/NAME, or EXPERIMENT for its newest run.
+            method: saliency, gradient_x_input, smooth_grad, integrated_gradients, grad_cam, occlusion; one or
+                several.
+            target: class to explain, by name or number; default: the predicted one.
+            layer: layer for Grad-CAM; default: the last with spatial axes.
+            split: which data.
+            records: record numbers; default: one of median probability per class.
+            out: folder for the figure and the arrays; default: the run's `explanations`.
+            runs: folder of all runs.
+        """
+
+        run: Annotated[str, tyro.conf.Positional]
+        method: tuple[str, ...] = ("integrated_gradients", "grad_cam", "occlusion")
+        target: str = ""
+        layer: str = ""
+        split: Literal["train", "validation", "test"] = "validation"
+        records: tuple[int, ...] = ()
+        out: Path | None = None
+        runs: Path = Path("runs")
+
+    options = _parse("explain", Explain, arguments)
+    _compile_cache()
+    from zoo_experiments.verbs.explaining import explain_run
+    from zoo_experiments.verbs.runs import open_run
+
+    run = open_run(options.run, root=str(options.runs))
+    target = None
+    if options.target:
+        known = {**{n: i for i, n in enumerate(run.class_names)}, **{str(i): i for i in range(len(run.class_names))}}
+        if options.target not in known:
+            raise unknown("class", options.target, run.class_names)
+        target = known[options.target]
+    print(
+        explain_run(
+            run,
+            methods=options.method,
+            target=target,
+            layer=options.layer or None,
+            split=options.split,
+            records=options.records,
+            out=options.out or run.file("explanations"),
+        )
+    )
+
+
+def report(arguments: list[str]) -> None:
+    """Write the report page of a run again."""
+
+    @dataclass(frozen=True)
+    class Report:
+        """Write report.html of a run.
+
+        Attributes:
+            run: run folder, EXPERIMENT/NAME, or EXPERIMENT for its newest run.
+            runs: folder of all runs.
+        """
+
+        run: Annotated[str, tyro.conf.Positional]
+        runs: Path = Path("runs")
+
+    options = _parse("report", Report, arguments)
+    _compile_cache()
+    from zoo_experiments.verbs.evaluating import evaluate_run, value_of
+    from zoo_experiments.verbs.reporting import write_report
+    from zoo_experiments.verbs.runs import open_run
+
+    run = open_run(options.run, root=str(options.runs))
+    made = run.setup(splits=("validation",))
+    state = run.weights(made).state
+    if value_of(run.read("results.json"), "accuracy", "validation") is None:
+        evaluate_run(run, made, state, split="validation")
+    print(write_report(run, made, state))
+
+
+def bench(arguments: list[str]) -> None:
+    """Time of start, steps, data, evaluation and explanations of an experiment on this machine."""
+    name, experiment, rest = _experiment("bench", arguments)
+
+    @dataclass(frozen=True)
+    class Bench:
+        """Measure an experiment on this machine; nothing is kept.
+
+        Attributes:
+            steps: training steps to time after the first.
+        """
+
+        steps: int = 30
+
+    options = _parse(f"bench {name}", Bench, rest)
+    _compile_cache()
+    from zoo_experiments.verbs.bench import bench_experiment
+    from zoo_experiments.verbs.tables import bench_table, show
+
+    show(bench_table(bench_experiment(experiment, steps=options.steps)))
+
+
+def readme(arguments: list[str]) -> None:
+    """Refresh the generated tables of README.md."""
+    _parse("readme", _Nothing, arguments)
+    from zoo_experiments.verbs.tables import refresh_readme
+
+    print(refresh_readme(Path("README.md")))
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """No options."""
+
+
+_VERBS: Mapping[str, Callable[[list[str]], None]] = {
+    "models": models,
+    "experiments": experiments,
+    "data": data,
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "explain": explain,
+    "report": report,
+    "bench": bench,
+    "readme": readme,
+}
+
+
+def _experiment(verb: str, arguments: list[str]) -> tuple[str, object, list[str]]:
+    """The experiment named first, and the remaining arguments."""
+    from zoo_experiments import experiments as all_experiments
+
+    known = all_experiments()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: zoo {verb} EXPERIMENT [options]\n\nExperiments:")
+        for name, experiment in known.items():
+            print(f"  {name}: {experiment.title}")
+        print(f"\n`zoo {verb} EXPERIMENT --help` lists the options.")
+        raise SystemExit(0 if arguments else 2)
+    name, *rest = arguments
+    if name not in known:
+        raise unknown("experiment", name, known)
+    return name, known[name], rest
+
+
+def _print_metrics(results: dict, split: str) -> None:
+    for row in results["metrics"]:
+        if row["split"] == split:
+            print(_line(row))
+
+
+def _line(row: Mapping) -> str:
+    from zoo_experiments.verbs.evaluating import as_text
+
+    return f"{row['split']} {row['name']}: {as_text(row)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""`zoo explain`: where a trained network looks, by any method of `zoo.explain`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo import explain, taps
+from zoo.errors import UserError, unknown
+from zoo_datasets.loading import catalogue
+from zoo_experiments.verbs import figures
+from zoo_experiments.verbs.experiment import Experiment, Setup
+from zoo_experiments.verbs.runs import Run
+
+# Methods whose values have a sign that means for or against the class.
+SIGNED = {"saliency", "gradient x input", "smooth grad", "integrated gradients", "occlusion"}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Explanations of a few records.
+
+    Attributes:
+        records: (N,) record numbers.
+        images: (N, H, W, C) inputs of the network.
+        titles: N lines that say what is shown.
+        maps: method → (N, H, W, C), or (N, H, W) where the method has no channels; in units of the logit (gradients:
+            logit per unit of input).
+        notes: method → what is known of its error.
+    """
+
+    records: np.ndarray
+    images: np.ndarray
+    titles: list[str]
+    maps: dict[str, np.ndarray]
+    notes: dict[str, str]
+
+
+def explain_records(
+    made: Setup,
+    variables: Mapping[str, Any],
+    *,
+    split: str,
+    records: Sequence[int],
+    methods: Sequence[str],
+    target: int | None = None,
+    layer: str | None = None,
+) -> Explained:
+    """Explain the logit of a class for some records of a split.
+
+    Args:
+        made: functions of the run, with the split in memory.
+        variables: the weights.
+        split: which split.
+        records: record numbers.
+        methods: names from `zoo.explain.methods()`.
+        target: class number; the predicted class of each record when not given.
+        layer: layer for Grad-CAM.
+
+    Raises:
+        UnknownName: a method or a layer is not known.
+        UserError: a record or a class is not there.
+    """
+    known = explain.methods()
+    for method in methods:
+        if method not in known:
+            raise unknown("method", method, known)
+    source = made.data[split]
+    numbers = np.asarray(records)
+    if numbers.size == 0 or numbers.min() < 0 or numbers.max() >= len(source):
+        raise UserError(f"Records of {split} are numbered 0 to {len(source) - 1}; got {numbers.tolist()}.")
+    if target is not None and not 0 <= target < len(made.class_names):
+        raise UserError(f"Classes are numbered 0 to {len(made.class_names) - 1}; got {target}.")
+    images = jnp.asarray(source.arrays["image"][numbers])
+    logits = jax.jit(made.model.apply)(variables, images)
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    targets = jnp.argmax(logits, axis=-1) if target is None else jnp.full(len(numbers), target)
+    chosen = layer or made.experiment.layer or default_layer(made)
+    if any(known[method].kind == "layer" for method in methods):
+        check_layer(made, chosen)
+    maps, notes = {}, {}
+    for method in methods:
+        key = jax.random.key(made.experiment.seed)
+        if method == "integrated_gradients":
+            values, error = explain.integrated_gradients(explain.score(made.model, variables, targets), images)
+            change = jnp.abs(values.sum(axis=tuple(range(1, values.ndim))) - error)
+            relative = np.asarray(jnp.abs(error) / change)
+            notes[method] = f"median completeness error {np.median(relative):.1e} of the change of the logit"
+        else:
+            values = known[method].function(made.model, variables, images, targets, key, chosen, {})
+        values = np.asarray(values)
+        label = method.replace("_", " ") + (f" at {chosen}" if known[method].kind == "layer" else "")
+        maps[label] = values
+    names, truths = made.class_names, source.arrays["label"][numbers]
+    titles = [
+        f"{split} {number}\ntrue {names[truth]}\nfor {names[goal]} ({p[goal]:.0%})"
+        for number, truth, goal, p in zip(numbers, truths, np.asarray(targets), probabilities, strict=True)
+    ]
+    return Explained(numbers, np.asarray(images), titles, maps, notes)
+
+
+def explain_run(
+    run: Run,
+    *,
+    methods: Sequence[str],
+    target: int | None,
+    layer: str | None,
+    split: str,
+    records: Sequence[int],
+    out: Path,
+) -> Path:
+    """Explain records of a trained run; writes `explanations.png` and `explanations.npz` into `out`.
+
+    Args:
+        records: record numbers; when empty, the record of median probability of each class.
+
+    Returns:
+        The figure's path. The arrays are `records` (N,), `images` (N, H, W, C) and one per method, (N, H, W, C) or
+        (N, H, W).
+    """
+    made = run.setup(splits=(split,))
+    variables = run.weights(made).state.averaged
+    if not records:
+        logits, _ = made.evaluation()(variables, made.data[split])
+        records = one_per_class(np.asarray(made.task.predict(logits)), made.data[split].arrays["label"])
+    explained = explain_records(
+        made, variables, split=split, records=records, methods=methods, target=target, layer=layer
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    arrays = {name.replace(" ", "_").replace("/", "."): values for name, values in explained.maps.items()}
+    np.savez_compressed(out / "explanations.npz", records=explained.records, images=explained.images, **arrays)
+    draw(explained, looks=made.experiment.images.crop, credit=credit_of(run.experiment)).savefig(
+        out / "explanations.png", dpi=130
+    )
+    return out / "explanations.png"
+
+
+def draw(explained: Explained, *, looks: Sequence[int] = (0,), credit: str = "") -> figures.Figure:
+    """The figure: inputs beside all maps.
+
+    A network that takes several crops of an image sees each place at several scales; then every crop has its row,
+    with the share of the attribution that goes to its channels. Otherwise attributions are summed over channels.
+
+    Args:
+        explained: what to draw.
+        looks: `crop` of the images.
+        credit: line at the foot.
+    """
+    signed = {name: name in SIGNED for name in explained.maps}
+    images, titles, rows = [], [], {name: [] for name in explained.maps}
+    width = explained.images.shape[-1] // len(looks)
+    for i, title in enumerate(explained.titles):
+        for number, crop in enumerate(looks):
+            part = slice(number * width, (number + 1) * width)
+            images.append(explained.images[i, ..., part])
+            titles.append(title if len(looks) == 1 else f"{title}\ncentral {crop or 'square'} px")
+            for name, values in explained.maps.items():
+                one = values[i]
+                rows[name].append(one[..., part].sum(-1) if one.ndim == explained.images.ndim - 1 else one)
+    maps = {name: np.stack(values) for name, values in rows.items()}
+    return figures.explanations(np.stack(images), maps, titles, signed=signed, credit=credit)
+
+
+def one_per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
+    """For each class the record whose probability of it is the median of its examples: neither best nor worst."""
+    chosen = []
+    for k in range(probabilities.shape[1]):
+        members = np.flatnonzero(labels == k)
+        if members.size:
+            order = members[np.argsort(probabilities[members, k], kind="stable")]
+            chosen.append(int(order[len(order) // 2]))
+    return chosen
+
+
+def credit_of(experiment: Experiment) -> str:
+    """The line of credit that images of the data must carry, empty for the user's own data."""
+    return catalogue.describe(experiment.data).credit if experiment.data in catalogue.names() else ""
+
+
+def default_layer(made: Setup) -> str:
+    """The last layer with spatial axes, found by shapes."""
+    for name in reversed(layer_names(made)):
+        if _is_spatial(made, name):
+            return name
+    raise UserError("The model has no layer with spatial axes, which Grad-CAM needs.")
+
+
+def check_layer(made: Setup, layer: str) -> None:
+    """Raise `UnknownName` unless the model has this layer."""
+    there = layer_names(made)
+    if layer not in there:
+        raise unknown("layer", layer, there)
+
+
+def layer_names(made: Setup) -> tuple[str, ...]:
+    """Names of all layers, in the order in which they are called."""
+    return taps.names(made.model, jnp.zeros(made.example.shape))
+
+
+def _is_spatial(made: Setup, layer: str) -> bool:
+    def activation(key: jax.Array, x: jax.Array) -> jax.Array:
+        return taps.read(made.model, made.model.init(key, x), x, [layer])[1][layer]
+
+    shape = jax.eval_shape(activation, jax.random.key(0), jnp.zeros(made.example.shape)).shape
+    return len(shape) == made.example.ndim and max(shape[1:-1]) > 1

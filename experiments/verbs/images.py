@@ -1,0 +1,85 @@
+"""From a record of a data set to the array a network takes: deterministic, once per image, in NumPy."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from zoo.errors import UserError
+
+Stretch = Literal["linear", "sqrt", "asinh"]
+
+# Softening of the asinh stretch, as a share of the full range (Lupton+04, https://arxiv.org/abs/astro-ph/0312483).
+SOFTENING = 0.05
+
+
+@dataclass(frozen=True)
+class Images:
+    """Centre crop, resizing by area, scaling and stretch.
+
+    Attributes:
+        crop: sides in pixels of the central squares that are kept, each giving its own channels (a close look and
+            a wide one); 0 keeps the largest central square. Smaller images are kept whole.
+        size: side in pixels after resizing by averaging over areas; 0 leaves the size. Images that are not square
+            are cut to their central square first (except where neither `crop` nor `size` is set).
+        scale: `unit` divides integers by the largest value of their type, leaving floats alone; `max` divides each
+            image by its own maximum, so that brightness carries no information (blank images stay zero).
+        stretch: curve applied after scaling: `linear`, `sqrt` or `asinh` (with softening 0.05), odd in the values.
+    """
+
+    crop: tuple[int, ...] = (0,)
+    size: int = 64
+    scale: Literal["unit", "max"] = "unit"
+    stretch: Stretch = "linear"
+
+    def __call__(self, record: dict) -> dict:
+        """Replace `image` (H, W, C) by a float32 array (size, size, C · number of crops)."""
+        return {**record, "image": self.image(record["image"])}
+
+    def image(self, image: np.ndarray) -> np.ndarray:
+        """One image (H, W, C), integer or float → (size, size, C · number of crops) float32, crops in order."""
+        if image.ndim != 3:
+            raise UserError(f"An image should have the shape (H, W, C), got {image.shape}.")
+        values = image.astype(np.float32)
+        if np.issubdtype(image.dtype, np.integer):
+            values /= np.iinfo(image.dtype).max
+        if self.scale == "max" and (largest := np.abs(values).max()) > 0:
+            values = values / largest
+        crops = [self._cut(values, side) for side in self.crop]
+        if len({crop.shape for crop in crops}) > 1:
+            raise UserError(f"Several crops need one size: set images.size (crop {self.crop}, size {self.size}).")
+        return stretched(np.concatenate(crops, axis=-1), self.stretch).astype(np.float32)
+
+    def _cut(self, values: np.ndarray, side: int) -> np.ndarray:
+        if side or self.size:
+            values = central_square(values, side or max(values.shape[:2]))
+        return resize(values, self.size) if self.size else values
+
+
+def central_square(image: np.ndarray, side: int) -> np.ndarray:
+    """The central `side` × `side` pixels of (H, W, C), or the largest central square that there is."""
+    side = min(side, *image.shape[:2])
+    top, left = ((n - side) // 2 for n in image.shape[:2])
+    return image[top : top + side, left : left + side]
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize (H, W, C) to (size, size, C): mean over areas (Pillow's box filter) to shrink, bilinear to grow."""
+    if image.shape[:2] == (size, size):
+        return image
+    kind = Image.Resampling.BOX if image.shape[0] > size else Image.Resampling.BILINEAR
+    channels = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(image[..., c])).resize((size, size), kind))
+        for c in range(image.shape[-1])
+    ]
+    return np.stack(channels, axis=-1)
+
+
+def stretched(values: np.ndarray, stretch: Stretch) -> np.ndarray:
+    """The stretch, odd in the values and mapping 1 to 1."""
+    if stretch == "sqrt":
+        return np.sign(values) * np.sqrt(np.abs(values))
+    if stretch == "asinh":
+        return np.arcsinh(values / SOFTENING) / np.arcsinh(1 / SOFTENING)
+    return values

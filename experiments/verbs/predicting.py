@@ -1,0 +1,50 @@
+"""`zoo predict`: probabilities of a run's classes for the user's own images, without labels."""
+
+from pathlib import Path
+
+import numpy as np
+
+from zoo.errors import UserError
+from zoo_datasets.loading.catalogue import load
+from zoo_datasets.loading.pipeline import in_memory
+from zoo_experiments.verbs.evaluating import write_predictions
+from zoo_experiments.verbs.runs import Run
+
+
+def predict_run(run: Run, *, data: str, out: Path) -> dict[str, int]:
+    """Classify images and write one row each to a CSV file.
+
+    The images go through the same crop, resizing, scaling and stretch as in training; values keep their meaning
+    only if they come in the units of the training images.
+
+    Args:
+        run: a trained run.
+        data: a .npz, HDF5 or FITS file, an image folder, or the name of a data set.
+        out: the CSV file.
+
+    Returns:
+        Class → number of images predicted as it.
+
+    Raises:
+        UserError: the images have another number of channels than the network was trained on.
+    """
+    made = run.setup()
+    dataset = load(data, labels=False)
+    evaluation, rows, names = made.evaluation(), [], []
+    state = run.weights(made).state
+    for split, records in dataset.splits.items():
+        source = in_memory(records, run.experiment.images)
+        shape = source.arrays["image"].shape[1:]
+        if shape != run.shape:
+            raise UserError(
+                f"The images of {data} become {shape} after preprocessing, the network of {run.folder} "
+                f"takes {run.shape} (height, width, channels)."
+            )
+        rows.append(evaluation(state.averaged, source)[0])
+        known = (dataset.record_names or {}).get(split)
+        names += known or [f"{split} {i}" for i in range(len(source))]
+    logits = np.concatenate(rows)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_predictions(out, logits, run.class_names, names=names)
+    counts = np.bincount(logits.argmax(1), minlength=len(run.class_names))
+    return dict(zip(run.class_names, counts.tolist(), strict=True))

@@ -1,0 +1,186 @@
+"""Run folders: `runs/EXPERIMENT/NAME/` with configuration, log, results, checkpoints and report."""
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from zoo import train
+from zoo.errors import UserError, closest
+from zoo_experiments.verbs.experiment import Experiment, Setup, as_json, differences, from_json, make, setup
+
+_PACKAGES = (
+    "symmetry-zoo",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk.
+
+    Attributes:
+        folder: where it is.
+        name: name of the experiment.
+        experiment: its settings.
+        class_names: classes of the data it was trained on.
+        shape: (H, W, C) of its preprocessed images.
+    """
+
+    folder: Path
+    name: str
+    experiment: Experiment
+    class_names: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    def file(self, name: str) -> Path:
+        """Path of a file of the run."""
+        return self.folder / name
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run, `{}` when it is not there."""
+        return json.loads(self.file(name).read_text()) if self.file(name).exists() else {}
+
+    def write(self, name: str, values: Any) -> None:
+        """Write a JSON file of the run, whole or not at all."""
+        write_json(self.file(name), values)
+
+    def setup(self, *, splits: tuple[str, ...] = ()) -> Setup:
+        """The functions of the run, with the splits asked for in memory."""
+        if splits:
+            return setup(self.experiment, splits=splits)
+        return make(self.experiment, self.class_names, self.shape)
+
+    def weights(self, made: Setup) -> train.Restored:
+        """The weights the run keeps (`select`), as a restored state.
+
+        Raises:
+            UserError: nothing was saved yet.
+        """
+        with train.Checkpoints(self.file("checkpoints"), say=warn) as checkpoints:
+            restored = checkpoints.restore(made.state(), best=self.experiment.select == "best")
+        if restored is None:
+            raise UserError(f"{self.folder} holds no checkpoint yet: `zoo train {self.name}` makes one.")
+        return restored
+
+
+def warn(text: str) -> None:
+    """One line on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def start_run(folder: Path, name: str, made: Setup) -> Run:
+    """Open a run folder for training: a new one, or the one that the same configuration made before.
+
+    Raises:
+        UserError: the folder belongs to another configuration; says what differs.
+    """
+    config = {
+        "experiment": name,
+        "settings": as_json(made.experiment),
+        "data": {
+            "class_names": list(made.class_names),
+            "image_shape": list(made.shape),
+            "records": {split: len(source) for split, source in made.data.items()},
+        },
+    }
+    path = folder / "config.json"
+    if path.exists():
+        lines = differences(_read_config(path), config)
+        if lines:
+            raise UserError(
+                f"{folder} was made by another configuration. What differs (there → now):\n  "
+                + "\n  ".join(lines)
+                + "\nTake another run name (--name NAME) or move the folder away; nothing in it was changed."
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty and not a run of the zoo: take another run name (--name NAME).")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, config)
+    return _run(folder, config)
+
+
+def open_run(path: str, *, root: str = "runs") -> Run:
+    """Find a run: a folder, `EXPERIMENT/NAME` below `root`, or `EXPERIMENT` for its newest run.
+
+    Raises:
+        UserError: there is none; the closest are named.
+    """
+    for folder in (Path(path), Path(root) / path):
+        if (folder / "config.json").exists():
+            return _run(folder, _read_config(folder / "config.json"))
+        inside = [f.parent for f in folder.glob("*/config.json")] if folder.is_dir() else []
+        if inside:
+            newest = max(inside, key=lambda f: (f / "config.json").stat().st_mtime)
+            return _run(newest, _read_config(newest / "config.json"))
+    known = [str(f.parent.relative_to(root)) for f in Path(root).glob("*/*/config.json")]
+    near = closest(path, known) or known[:5]
+    hint = (
+        f"Did you mean {' or '.join(near)}?" if near else f"There are no runs in {root!r} yet: `zoo train` makes one."
+    )
+    raise UserError(f"There is no run {path!r}. {hint}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the run ran on, without naming the machine."""
+    device = jax.devices()[0]
+    return {
+        "backend": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(values, indent=1) + "\n")
+    os.replace(partial, path)
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); move the run folder away to start anew.") from None
+
+
+def _run(folder: Path, config: Mapping[str, Any]) -> Run:
+    known = {f.name for f in dataclasses.fields(Experiment)}
+    unknown = set(config["settings"]) - known
+    if unknown:
+        raise UserError(f"{folder} was made by another version of the zoo: it has the settings {sorted(unknown)}.")
+    return Run(
+        folder,
+        config["experiment"],
+        from_json(config["settings"]),
+        tuple(config["data"]["class_names"]),
+        tuple(config["data"]["image_shape"]),
+    )

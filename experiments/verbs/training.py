@@ -1,0 +1,77 @@
+"""`zoo train`: from an experiment to a run folder with checkpoints, log, results and report."""
+
+import functools
+import time
+from pathlib import Path
+from typing import Literal
+
+import jax
+
+from zoo import train
+from zoo.errors import UserError
+from zoo_experiments.verbs.evaluating import evaluate_run
+from zoo_experiments.verbs.experiment import Experiment, setup
+from zoo_experiments.verbs.runs import Run, start_run, warn
+
+
+def train_experiment(
+    name: str,
+    experiment: Experiment,
+    *,
+    folder: Path,
+    mode: Literal["jit", "pmap"] = "jit",
+    devices: int = 0,
+    progress: bool = True,
+) -> Run:
+    """Train, evaluate on validation and keep everything in `folder`; goes on where an earlier call was stopped.
+
+    Args:
+        name: name of the experiment.
+        experiment: its settings.
+        folder: run folder.
+        mode: `jit`, or `pmap` for one program per device.
+        devices: number of devices; 0 is one under `jit` and all under `pmap`.
+        progress: draw a bar or print lines.
+    """
+    begun = time.perf_counter()
+    made = setup(experiment)
+    run = start_run(folder, name, made)
+    parallel = train.parallelise(made.step(), mode=mode, devices=_devices(devices))
+    evaluation = made.evaluation()
+    if progress:
+        sizes = ", ".join(f"{len(source)} {split}" for split, source in made.data.items())
+        warn(f"{name}: {experiment.model} on {sizes} images {made.shape}, {made.steps} steps → {folder}")
+    with train.Checkpoints(run.file("checkpoints"), say=warn) as checkpoints:
+        state = train.fit(
+            parallel,
+            made.state(),
+            made.batches,
+            steps=made.steps,
+            every=-(-made.steps // experiment.evaluations),
+            report=functools.partial(train.finalise, made.task),
+            evaluate=evaluation.numbers,
+            checkpoints=checkpoints,
+            log=folder,
+            batches_per_epoch=max(1, len(made.data["train"]) // experiment.batch_size),
+            progress=progress,
+        )
+        if experiment.select == "best":
+            best = checkpoints.restore(made.state(), best=True)
+            state = state if best is None else best.state
+    evaluate_run(run, made, state, split="validation", evaluation=evaluation)
+    results = run.read("results.json")
+    results["last_call_seconds"] = round(time.perf_counter() - begun, 1)
+    run.write("results.json", results)
+    return run
+
+
+def _devices(count: int) -> list[jax.Device] | None:
+    if count == 0:
+        return None
+    there = jax.local_devices()
+    if count > len(there):
+        raise UserError(
+            f"{count} devices were asked for, {len(there)} are there. On a CPU, "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={count} simulates that many."
+        )
+    return there[:count]

@@ -1,0 +1,204 @@
+"""Data sets by name: preparing once, reading back, saying what is wrong. A small builder stands in for a real one."""
+
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from zoo_datasets.loading import catalogue
+from zoo_datasets.loading.catalogue import UnknownName
+from zoo_datasets.loading.records import DataError
+from zoo_datasets.loading.sources import SourceError
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (6, 5, 4)).astype(np.uint8)
+
+
+class ToyShapes(tfds.core.GeneratorBasedBuilder):
+    """Six images in two classes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    name = "toy_shapes"
+    runs: ClassVar[list[int]] = []
+    failure: ClassVar[list[Exception]] = []
+    meanwhile: ClassVar[list[Callable[[], None]]] = []
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(5, 4, 1)),
+            "label": tfds.features.ClassLabel(names=["round", "square"]),
+            "title": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(builder=self, description="Toys.", features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        self.runs.append(1)
+        return {"train": self._generate_examples(range(4)), "test": self._generate_examples(range(4, 6))}
+
+    def _generate_examples(self, numbers):
+        for number in numbers:
+            if self.failure and number == 2:
+                raise self.failure[0]
+            if self.meanwhile:
+                self.meanwhile.pop()()
+            yield number, {"image": Image.fromarray(IMAGES[number]), "label": number % 2, "title": f"toy {number}"}
+
+
+TITLE, UNITS, LICENCE, CITATION, SPLIT_POLICY, NOTES = "Toys", "grey", "free", "@misc{toys}", "As made.", "None."
+SPLIT_SIZES, FEATURES = {"train": 4, "test": 2}, {"image": "(5, 4, 1) uint8", "label": "0, 1"}
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """The catalogue with this module as its only data set."""
+    ToyShapes.runs.clear()
+    ToyShapes.failure.clear()
+    ToyShapes.meanwhile.clear()
+    monkeypatch.setitem(sys.modules, "zoo_datasets.toy_shapes", sys.modules[__name__])
+    monkeypatch.setattr(catalogue, "_BUILDERS", {"toy_shapes": "ToyShapes"})
+    return ToyShapes
+
+
+def test_every_name_is_described_without_preparing_it(tmp_path):
+    for name in catalogue.names():
+        description = catalogue.describe(name, data_dir=tmp_path)
+        assert not description.prepared
+        assert description.location.is_relative_to(tmp_path / name)
+        for text in ("title", "units", "licence", "citation", "notes"):
+            assert getattr(description, text).strip(), f"{name} has no {text}"
+        assert {"train", "validation", "test"} <= description.splits.keys()
+
+
+def test_data_set_is_prepared_once_and_read_back(tmp_path, toys):
+    assert not catalogue.describe("toy_shapes", data_dir=tmp_path).prepared
+    dataset = catalogue.load("toy_shapes", data_dir=tmp_path)
+    assert catalogue.describe("toy_shapes", data_dir=tmp_path).prepared
+    assert catalogue.prepare("toy_shapes", data_dir=tmp_path) == tmp_path / "toy_shapes" / "1.0.0"
+    catalogue.load("toy_shapes", data_dir=tmp_path)
+    assert toys.runs == [1]
+    assert dataset.class_names == ("round", "square")
+    records = [dataset.splits["train"][i] for i in range(4)] + [dataset.splits["test"][i] for i in range(2)]
+    for record in records:
+        number = int(record["title"].decode().split()[1])
+        np.testing.assert_array_equal(record["image"][..., 0], IMAGES[number])
+        assert record["label"] == number % 2
+
+
+def test_data_dir_comes_from_the_environment(tmp_path, toys, monkeypatch):
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
+    assert catalogue.prepare("toy_shapes").is_relative_to(tmp_path)
+
+
+def test_labels_can_be_left_out(tmp_path, toys):
+    dataset = catalogue.load("toy_shapes", data_dir=tmp_path, labels=False)
+    assert "label" not in dataset.splits["test"][0]
+    assert dataset.class_names is None
+
+
+def test_interrupted_preparation_leaves_nothing_that_looks_finished(tmp_path, toys):
+    toys.failure.append(RuntimeError("the power went off"))
+    with pytest.raises(RuntimeError, match="the power went off"):
+        catalogue.prepare("toy_shapes", data_dir=tmp_path)
+    assert not catalogue.describe("toy_shapes", data_dir=tmp_path).prepared
+    toys.failure.clear()
+    assert len(catalogue.load("toy_shapes", data_dir=tmp_path).splits["train"]) == 4
+
+
+def test_two_processes_that_prepare_the_same_set_both_get_it(tmp_path, toys):
+    """The other one finishes while this one is still writing; here both are in one process."""
+    toys.meanwhile.append(lambda: ToyShapes(data_dir=tmp_path, file_format="array_record").download_and_prepare())
+    assert len(catalogue.load("toy_shapes", data_dir=tmp_path).splits["train"]) == 4
+    assert toys.runs == [1, 1]
+
+
+def test_full_disk_is_said(tmp_path, toys):
+    toys.failure.append(OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(SourceError, match=r"disk is full.*toy_shapes.*ZOO_DATA_DIR"):
+        catalogue.prepare("toy_shapes", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["dataset_info.json", "toy_shapes-train.array_record-00000-of-00001"])
+def test_half_a_folder_is_refused(tmp_path, toys, missing):
+    location = catalogue.prepare("toy_shapes", data_dir=tmp_path)
+    (location / missing).unlink()
+    with pytest.raises(DataError, match=f"{missing}.*Delete .* and prepare it again"):
+        catalogue.load("toy_shapes", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_damaged_records_are_refused(tmp_path, toys, damage):
+    location = catalogue.prepare("toy_shapes", data_dir=tmp_path)
+    shard = location / "toy_shapes-train.array_record-00000-of-00001"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"record 0 of .*toy_shapes.* cannot be read .*Delete the folder"):
+        catalogue.load("toy_shapes", data_dir=tmp_path).splits["train"][0]
+
+
+def test_prepared_tfds_sets_are_read_by_name(tmp_path, toys):
+    catalogue.prepare("toy_shapes", data_dir=tmp_path)
+    (tmp_path / "toy_shapes" / "incomplete.ABCDEF_2.0.0").mkdir()
+    (tmp_path / "toy_shapes" / "incomplete.ABCDEF_2.0.0" / "dataset_info.json").write_text("{}")
+    dataset = catalogue.load("tfds:toy_shapes", data_dir=tmp_path)
+    record = dataset.splits["train"][0]
+    assert record.keys() == {"image", "label"}
+    assert dataset.class_names == ("round", "square")
+
+
+def test_tfds_set_that_is_not_there_says_how_to_prepare_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "theirs"))
+    with pytest.raises(DataError) as error:
+        catalogue.load("tfds:mnist", data_dir=tmp_path)
+    text = str(error.value)
+    assert f"tfds build mnist --file_format=array_record --data_dir={tmp_path}" in text
+    assert str(tmp_path / "theirs" / "mnist") in text
+    with pytest.raises(DataError, match="tfds: is not prepared"):
+        catalogue.load("tfds:", data_dir=tmp_path)
+
+
+def test_tfds_set_in_another_format_says_what_to_do(tmp_path, toys):
+    location = catalogue.prepare("toy_shapes", data_dir=tmp_path)
+    information = location / "dataset_info.json"
+    content = json.loads(information.read_text())
+    content["fileFormat"] = "tfrecord"
+    information.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"prepared as tfrecord, expected array_record.*tfds build toy_shapes"):
+        catalogue.load("tfds:toy_shapes", data_dir=tmp_path)
+
+
+def test_paths_are_read_as_the_users_own_data(tmp_path, monkeypatch):
+    np.savez(tmp_path / "mine.npz", x=np.zeros((12, 4, 4)), y=np.arange(12) % 2)
+    dataset = catalogue.load(str(tmp_path / "mine.npz"), seed=1)
+    assert dataset.class_names == ("0", "1")
+    assert "label" not in catalogue.load(tmp_path / "mine.npz", labels=False).splits["all"][0]
+    monkeypatch.chdir(tmp_path)
+    assert len(catalogue.load("mine.npz").splits) == 3
+    for missing in ("none.npz", "./none", tmp_path / "none"):
+        with pytest.raises(FileNotFoundError, match="none"):
+            catalogue.load(missing)
+
+
+@pytest.mark.parametrize("use", [catalogue.describe, catalogue.prepare, catalogue.load])
+def test_unknown_name_gives_the_closest_and_the_list(use):
+    with pytest.raises(UnknownName) as error:
+        use("radio_galaxys")
+    assert isinstance(error.value, KeyError)
+    text = str(error.value)
+    assert text.startswith("there is no data set 'radio_galaxys'. Did you mean radio_galaxies?")
+    assert "tfds:NAME" in text and ".npz" in text
+
+
+def test_importing_the_package_is_cheap():
+    """A process of its own (1 s): neither TFDS nor anything that names it comes with the catalogue."""
+    script = (
+        "import sys, zoo_datasets.loading.catalogue; print('tensorflow_datasets' in sys.modules, 'jax' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]

@@ -1,0 +1,84 @@
+"""Convolution in 1, 2 and 3 dimensions with padding that is said, never guessed.
+
+XLA's `SAME` pads unevenly when the stride is 2 and the size is even, so every convolution of the zoo pads
+`((k − 1) // 2, k // 2)` on each axis, whatever the stride (the rule of `torch.nn.Conv2d(padding=k // 2)` for odd k).
+`padding="circular"` wraps the image around: then, and only then, is a strided convolution exactly equivariant to
+cyclic shifts by multiples of its stride.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+Padding = Literal["zero", "circular"]
+
+# Variance scaling by fan-out, the initialisation of He+15 that ResNets use (arXiv 1512.03385, 1502.01852).
+he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+
+
+def check_padding(padding: str) -> None:
+    """Raise `ValueError` unless `padding` is one of the two rules the zoo knows."""
+    if padding not in ("zero", "circular"):
+        raise ValueError(f"padding must be 'zero' or 'circular', got {padding!r}.")
+
+
+def same_pads(kernel: int, ndim: int) -> list[tuple[int, int]]:
+    """Padding before and after each of `ndim` spatial axes that keeps the size at stride 1."""
+    return [((kernel - 1) // 2, kernel // 2)] * ndim
+
+
+def pad_spatial(x: jax.Array, pads: list[tuple[int, int]], padding: Padding, value: float = 0.0) -> jax.Array:
+    """Pad the spatial axes of `x` (B, …, C) with `value` (zero padding) or with the opposite border (circular)."""
+    check_padding(padding)
+    widths = [(0, 0), *pads, (0, 0)]
+    if padding == "circular":
+        return jnp.pad(x, widths, mode="wrap")
+    return jnp.pad(x, widths, constant_values=value)
+
+
+class Conv(nn.Module):
+    """Convolution over all spatial axes of (B, …, C): 1-D on (B, T, C), 2-D on (B, H, W, C), 3-D on (B, D, H, W, C).
+
+    A size n becomes ⌊(n − 1) / stride⌋ + 1 for odd kernels. The kernel's shape is (k, …, k, C_in / groups, C_out).
+
+    Attributes:
+        features: number of output channels.
+        kernel: side of the kernel in pixels, the same on all axes.
+        stride: step between outputs in pixels.
+        padding: `"zero"` or `"circular"`.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    padding: Padding = "zero"
+    use_bias: bool = True
+    groups: int = 1
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    kernel_init: Callable[..., jax.Array] = he_normal
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        check_padding(self.padding)
+        ndim = inputs.ndim - 2
+        shape = (*(self.kernel,) * ndim, inputs.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype) if self.use_bias else None
+        inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+        pads = same_pads(self.kernel, ndim)
+        if self.padding == "circular":
+            inputs, pads = pad_spatial(inputs, pads, "circular"), [(0, 0)] * ndim
+        letters = "DHW"[3 - ndim :]
+        outputs = jax.lax.conv_general_dilated(
+            inputs,
+            kernel,
+            window_strides=(self.stride,) * ndim,
+            padding=pads,
+            dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+            feature_group_count=self.groups,
+        )
+        return outputs if bias is None else outputs + bias.reshape((1,) * (ndim + 1) + (-1,))

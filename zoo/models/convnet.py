@@ -1,0 +1,117 @@
+"""ConvNet: stages of convolution, normalisation and rectification, with pooling between them.
+
+The plain convolutional network in the manner of VGG (Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556): 3×3
+kernels, width doubled as the size is halved. What differs: batch normalisation after every convolution, global pooling
+instead of flattening, hence one dense layer, any input size, and — with circular padding — exact invariance to shifts
+by multiples of the total stride. The same module takes sequences (B, T, C), images (B, H, W, C) and volumes
+(B, D, H, W, C). `fold=2` first moves blocks of 2×2 pixels into channels, which loses nothing and saves most of the
+first stage's cost (the stem of TResNet, Ridnik+20, https://arxiv.org/abs/2003.13630).
+"""
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers import BatchNorm, Conv, Dropout, Padding, Tap, avg_pool, check_image, fold_pixels, global_pool, max_pool
+from zoo.models.card import Card, Symmetry
+
+POOLS = {"max": max_pool, "avg": avg_pool}
+
+
+class ConvNet(nn.Module):
+    """(B, …, C) → logits (B, num_classes), for one to three spatial axes.
+
+    Attributes:
+        num_classes: number of outputs.
+        in_channels: number of input channels, checked when given.
+        widths: channels of each stage; the size is halved between stages.
+        depths: convolutions of each stage.
+        fold: side in pixels of the blocks moved into channels at the start; 1 for none. Sizes must be multiples of it.
+        kernel: side of the kernels in pixels.
+        pool: `"max"` or `"avg"` between stages.
+        head_pool: `"mean"`, `"max"` or `"both"` (side by side) over what is left.
+        dropout: rate before the head.
+        padding: `"zero"` or `"circular"`.
+        axis_name: device axis of `pmap`, set by the training step.
+        dtype: dtype of the computation; `None` follows the input.
+    """
+
+    num_classes: int
+    in_channels: int | None = None
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    depths: tuple[int, ...] = (1, 1, 1, 1)
+    kernel: int = 3
+    fold: int = 1
+    pool: Literal["max", "avg"] = "max"
+    head_pool: Literal["mean", "max", "both"] = "mean"
+    dropout: float = 0.0
+    padding: Padding = "zero"
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        if len(self.widths) != len(self.depths):
+            raise ValueError(f"widths {self.widths} and depths {self.depths} must name the same number of stages.")
+        if self.pool not in POOLS:
+            raise ValueError(f"pool must be one of {sorted(POOLS)}, got {self.pool!r}.")
+        stride = self.fold * 2 ** (len(self.widths) - 1)
+        check_image("ConvNet", inputs, ndims=(1, 2, 3), channels=self.in_channels, minimum=stride)
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        conv = functools.partial(Conv, kernel=self.kernel, padding=self.padding, use_bias=False, **types)
+        norm = functools.partial(BatchNorm, axis_name=self.axis_name, **types)
+
+        x = fold_pixels(inputs, self.fold)
+        for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True), start=1):
+            x = x if stage == 1 else POOLS[self.pool](x)
+            for i in range(1, depth + 1):
+                x = conv(width, name=f"stage{stage}_conv{i}")(x)
+                x = norm(name=f"stage{stage}_norm{i}")(x, train=train, mask=mask)
+                x = nn.relu(x)
+            x = Tap(name=f"stage{stage}")(x)
+        x = global_pool(x, mode=self.head_pool)
+        x = Dropout(self.dropout, axis_name=self.axis_name, name="dropout")(x, train=train)
+        return nn.Dense(self.num_classes, name="head", **types)(x)
+
+
+_TINY = {"num_classes": 3, "widths": (4, 6), "depths": (1, 2), "dropout": 0.25}
+
+VARIANTS = {
+    "convnet": Card(
+        module=ConvNet,
+        config={},
+        title="plain convolutional network, 4 stages, images",
+        paper="https://arxiv.org/abs/1409.1556",
+        inputs="images (B, H, W, C), H and W ≥ 8",
+        example=(1, 64, 64, 1),
+        tiny=_TINY,
+        tiny_example=(2, 16, 16, 2),
+        symmetries=(Symmetry("translation", "invariant", 8, {"padding": "circular"}),),
+    ),
+    "conv1d": Card(
+        module=ConvNet,
+        config={"widths": (32, 64, 128), "depths": (1, 1, 1), "kernel": 5},
+        title="plain convolutional network, 3 stages, sequences",
+        paper="https://arxiv.org/abs/1611.06455",
+        inputs="sequences (B, T, C), T ≥ 4",
+        example=(1, 128, 1),
+        tiny=_TINY,
+        tiny_example=(2, 16, 2),
+        symmetries=(Symmetry("translation", "invariant", 4, {"padding": "circular"}),),
+    ),
+    "conv3d": Card(
+        module=ConvNet,
+        config={"widths": (16, 32, 64), "depths": (1, 1, 1)},
+        title="plain convolutional network, 3 stages, volumes and videos",
+        paper="https://arxiv.org/abs/1412.0767",
+        inputs="volumes (B, D, H, W, C), D, H and W ≥ 4",
+        example=(1, 32, 32, 32, 1),
+        tiny=_TINY,
+        tiny_example=(2, 8, 8, 8, 2),
+        symmetries=(Symmetry("translation", "invariant", 4, {"padding": "circular"}),),
+    ),
+}
