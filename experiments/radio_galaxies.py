@@ -22,9 +22,9 @@ FULL = Experiment(
         label_smoothing=0.1,
         class_weights="balanced",
     ),
-    epochs=60,
+    epochs=40,
     batch_size=32,
-    evaluations=12,
+    evaluations=10,
     views="d4",
     layer="stage3",
 )

@@ -65,7 +65,8 @@ def avg_pool(x: jax.Array, *, window: int = 2, stride: int | None = None) -> jax
 def fold_pixels(x: jax.Array, side: int) -> jax.Array:
     """Move blocks of `side` pixels on every spatial axis into channels: (B, H, W, C) → (B, H/s, W/s, s²·C).
 
-    Works in any dimension d, with s^d·C channels: channel k·C + c is channel c of the block's pixel k, last axis fastest.
+    Works in any dimension d, giving s^d·C channels: channel k·C + c is channel c of the block's pixel k, the last
+    axis fastest.
 
     Raises:
         ValueError: a spatial size is not a multiple of `side`.

@@ -1,0 +1,66 @@
+"""What several tests of models and layers need: random variables, and a convolution written as loops."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+def _randomise(key, variables):
+    leaves, structure = jax.tree.flatten_with_path(variables)
+    drawn = []
+    for (path, leaf), leaf_key in zip(leaves, jax.random.split(key, len(leaves)), strict=True):
+        kind = path[-1].key
+        if kind in ("scale", "var"):
+            value = jax.random.uniform(leaf_key, leaf.shape, leaf.dtype, 0.5, 1.5)
+        else:
+            spread = math.sqrt(2 / math.prod(leaf.shape[:-1])) if kind == "kernel" else 0.3
+            value = spread * jax.random.normal(leaf_key, leaf.shape, leaf.dtype)
+        drawn.append(value)
+    return jax.tree.unflatten(structure, drawn)
+
+
+@pytest.fixture(scope="session")
+def randomise():
+    """Variables (or their shapes) → random variables of sensible scale, so that no zero or one is special."""
+    return _randomise
+
+
+def _literal_conv(x, kernel, bias=None, *, stride=1, padding="zero"):
+    ndim, side = x.ndim - 2, kernel.shape[0]
+    sizes = [(n - 1) // stride + 1 for n in x.shape[1:-1]]
+    out = np.zeros((x.shape[0], *sizes, kernel.shape[-1]), np.float64)
+    for place in itertools.product(*map(range, sizes)):
+        for offset in itertools.product(range(side), repeat=ndim):
+            source = [p * stride + o - (side - 1) // 2 for p, o in zip(place, offset, strict=True)]
+            inside = all(0 <= i < n for i, n in zip(source, x.shape[1:-1], strict=True))
+            if padding == "circular":
+                source = [i % n for i, n in zip(source, x.shape[1:-1], strict=True)]
+            elif not inside:
+                continue
+            out[(slice(None), *place)] += np.asarray(x)[(slice(None), *source)] @ np.asarray(kernel)[offset]
+    return out if bias is None else out + np.asarray(bias)
+
+
+@pytest.fixture(scope="session")
+def literal_conv():
+    """`literal_conv(x, kernel, bias, stride=…, padding=…)`: convolution (B, …, C) as loops over outputs and kernel."""
+    return _literal_conv
+
+
+@pytest.fixture(scope="session")
+def close():
+    """`close(got, expected, tolerance)` asserts max|got − expected| ≤ tolerance · max|expected|, tree by tree."""
+
+    def check(got, expected, tolerance):
+        assert jax.tree.structure(got) == jax.tree.structure(expected)
+        for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(expected), strict=True):
+            name = jax.tree_util.keystr(path)
+            assert jnp.shape(a) == jnp.shape(b), name
+            error = np.max(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)))
+            assert error <= tolerance * np.max(np.abs(np.asarray(b, np.float64))), (name, error)
+
+    return check

@@ -1,0 +1,442 @@
+"""Laws that every registered model keeps, on its tiny configuration with random weights; and the registry itself."""
+
+import dataclasses
+import functools
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import zoo
+from zoo import taps
+from zoo.layers import BatchNorm, Conv, fold_pixels
+from zoo.models import ConvNet, DeepMerge, ResNet
+
+NAMES = zoo.names()
+DECLARED = [(name, symmetry) for name in NAMES for symmetry in zoo.card(name).symmetries]
+
+
+@functools.cache
+def evaluate(model):
+    return jax.jit(lambda variables, x: model.apply(variables, x))
+
+
+@functools.cache
+def train_gradients(model):
+    """Jitted (variables, x, mask, weights, key) → ((loss, (outputs, batch_stats)), gradients) in training mode."""
+
+    def loss(params, batch_stats, x, mask, weights, key):
+        variables = {"params": params, "batch_stats": batch_stats}
+        outputs, updates = model.apply(
+            variables, x, train=True, mask=mask, mutable=["batch_stats"], rngs={"dropout": key}
+        )
+        return jnp.sum(outputs * weights * mask[:, None]), (outputs, updates["batch_stats"])
+
+    gradients = jax.value_and_grad(loss, has_aux=True)
+    return jax.jit(lambda variables, *args: gradients(variables["params"], variables["batch_stats"], *args))
+
+
+@pytest.fixture
+def net(key, randomise):
+    """`net(name, dtype, batch, **options)` → model, random variables and input of its tiny configuration."""
+
+    def build(name, dtype=jnp.float32, *, batch=None, size=None, param_dtype=None, **options):
+        card = zoo.card(name)
+        model = zoo.create(name, **{**card.tiny, "param_dtype": param_dtype or dtype, **options})
+        shape = list(card.tiny_example)
+        shape[0] = batch or shape[0]
+        if size:
+            shape[1:-1] = [size] * (len(shape) - 2)
+        x = jax.random.normal(jax.random.fold_in(key, 1), tuple(shape), dtype)
+        shapes = jax.eval_shape(model.init, key, jax.ShapeDtypeStruct(x.shape, x.dtype))
+        return model, randomise(jax.random.fold_in(key, 2), shapes), x
+
+    return build
+
+
+def classes(name):
+    return zoo.options(name)["num_classes"] if "num_classes" not in zoo.card(name).tiny else 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_output_has_its_shape_and_is_finite_and_repeatable(name, net):
+    model, variables, x = net(name)
+    outputs = evaluate(model)(variables, x)
+    assert outputs.shape == (x.shape[0], classes(name))
+    assert outputs.dtype == jnp.float32
+    assert np.all(np.isfinite(outputs))
+    assert np.ptp(outputs, axis=0).min() > 1e-4, "the input does not matter"
+    assert np.array_equal(outputs, evaluate(model)(variables, x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_jit_vmap_and_one_by_one_give_the_batch(name, net, x64, close):
+    model, variables, x = net(name, jnp.float64)
+    batch = evaluate(model)(variables, x)
+    # Rounding of float64 in a different order of sums: 1e-16 times the depth.
+    close(model.apply(variables, x), batch, 1e-12)
+    close(jax.vmap(lambda example: evaluate(model)(variables, example[None])[0])(x), batch, 1e-12)
+    singles = [evaluate(model)(variables, x[i : i + 1]) for i in range(x.shape[0])]
+    close(jnp.concatenate(singles), batch, 1e-12)
+
+
+def idle_parameters(gradients):
+    """Parameters whose gradient is nothing but rounding beside the largest one; those between the two are an error."""
+    norms = {
+        "/".join(entry.key for entry in path): float(jnp.linalg.norm(leaf.ravel()))
+        for path, leaf in jax.tree.leaves_with_path(gradients)
+    }
+    largest = max(norms.values())
+    unclear = {path: norm for path, norm in norms.items() if 1e-12 * largest < norm < 1e-9 * largest}
+    assert not unclear, f"neither a gradient nor rounding beside {largest}: {unclear}"
+    return {path for path, norm in norms.items() if norm <= 1e-12 * largest}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_gradient_but_the_idle_ones(name, net, x64, key):
+    model, variables, x = net(name, jnp.float64, batch=4)
+    weights = jax.random.normal(jax.random.fold_in(key, 3), (4, classes(name)))
+    _, gradients = train_gradients(model)(variables, x, jnp.ones(4), weights, key)
+    paths = {"/".join(entry.key for entry in path) for path, _ in jax.tree.leaves_with_path(gradients)}
+    declared = {path for path in paths for pattern in zoo.card(name).idle if re.fullmatch(pattern, path)}
+    assert idle_parameters(gradients) == declared
+
+
+def test_a_bias_before_normalisation_would_be_found_idle(x64, key):
+    class Biased(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return BatchNorm(param_dtype=x.dtype)(Conv(3, use_bias=True, param_dtype=x.dtype)(x), train=True)
+
+    x = jax.random.normal(key, (2, 5, 5, 1))
+    variables = Biased().init(key, x)
+
+    def loss(params):
+        outputs, _ = Biased().apply({**variables, "params": params}, x, mutable=["batch_stats"])
+        return jnp.sum(outputs * x)
+
+    assert idle_parameters(jax.grad(loss)(variables["params"])) == {"Conv_0/bias"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masked_examples_count_for_nothing(name, net, x64, key, close):
+    model, variables, x = net(name, jnp.float64, batch=4)
+    x = x.at[2:].multiply(50.0)  # what stands in the padding must not matter
+    weights = jax.random.normal(jax.random.fold_in(key, 3), (4, classes(name)))
+    mask = jnp.array([1.0, 1.0, 0.0, 0.0])
+    step = train_gradients(model)
+    (_, (outputs, stats)), gradients = step(variables, x, mask, weights, key)
+    (_, (expected, expected_stats)), expected_gradients = step(variables, x[:2], mask[:2], weights[:2], key)
+    close(outputs[:2], expected, 1e-11)
+    close(stats, expected_stats, 1e-12)
+    # Gradients through the divisions of the normalisation lose a few digits more.
+    close(gradients, expected_gradients, 1e-10)
+    assert not np.allclose(step(variables, x, jnp.ones(4), weights, key)[0][1][0][:2], expected)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_dtype_of_the_input_is_kept_step_after_step(name, dtype, net, x64, key):
+    model, variables, x = net(name, dtype)
+
+    def two_steps(variables, x):
+        every = []
+        for _ in range(2):
+            outputs, updates = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+            variables = {**variables, **updates}
+            every.append((outputs, variables))
+        return every, model.apply(variables, x)
+
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(dtype)}
+    shapes = jax.eval_shape(two_steps, variables, x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(dtype)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_stays_close_to_float32(name, net, close):
+    model, variables, x = net(name)
+    half = evaluate(model.clone(dtype=jnp.bfloat16))(variables, x)
+    assert half.dtype == jnp.bfloat16
+    close(half.astype(jnp.float32), evaluate(model)(variables, x), 3e-2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_weights_do_not_recompile(name, net):
+    model, variables, x = net(name)
+    traces = []
+
+    @jax.jit
+    def run(variables, x):
+        traces.append(1)
+        return model.apply(variables, x)
+
+    first = run(variables, x)
+    second = run(jax.tree.map(lambda leaf: 1.1 * leaf, variables), x + 1)
+    assert len(traces) == 1
+    assert run._cache_size() == 1
+    assert not np.array_equal(first, second)
+
+
+def shifted(x, step):
+    """`x` (1, …, C) and every combination of shifts by `step` along its spatial axes, as one batch."""
+    axes = range(1, x.ndim - 1)
+    every = itertools.product((0, step), repeat=len(axes))
+    return jnp.concatenate([jnp.roll(x, shift, axes) for shift in every])
+
+
+def departure(outputs):
+    """Largest change under the group beside the largest output."""
+    return float(np.max(np.abs(outputs - outputs[:1])) / np.max(np.abs(outputs)))
+
+
+@pytest.mark.parametrize(("name", "symmetry"), DECLARED, ids=[name for name, _ in DECLARED])
+def test_declared_symmetry_is_exact_with_its_options_and_broken_by_zero_padding(name, symmetry, net, x64):
+    assert (symmetry.group, symmetry.action) == ("translation", "invariant"), "write a law for this group"
+    for dtype, tolerance in [(jnp.float32, 1e-6), (jnp.float64, 1e-12)]:
+        model, variables, x = net(name, dtype, batch=1, size=2 * symmetry.step, **symmetry.config)
+        shifts = shifted(x, symmetry.step)
+        assert departure(evaluate(model)(variables, shifts)) <= tolerance
+    assert departure(evaluate(model.clone(padding="zero"))(variables, shifts)) > 1e-4
+
+
+# Narrow networks with all strides of the full-size ones, stated here and not read from the card.
+NARROW = {
+    "convnet": {"widths": (3,) * 4, "num_classes": 2},
+    "conv1d": {"widths": (3,) * 3, "num_classes": 2},
+    "conv3d": {"widths": (3,) * 3, "num_classes": 2},
+    "resnet18": {"width": 3, "depths": (1,) * 4, "num_classes": 2, "stem": "imagenet"},
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_declared_step_is_the_total_stride_and_no_less(name, net, x64):
+    (symmetry,) = zoo.card(name).symmetries
+    depths = {"depths": zoo.options(name)["depths"], "dropout": 0.0, **NARROW[name]}
+    model, variables, x = net(name, jnp.float64, batch=1, size=2 * symmetry.step, **symmetry.config, **depths)
+    assert departure(evaluate(model)(variables, shifted(x, symmetry.step))) <= 1e-12
+    assert departure(evaluate(model)(variables, shifted(x, symmetry.step // 2))) > 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_is_complete(name):
+    card = zoo.card(name)
+    fields = {field.name for field in dataclasses.fields(card.module)}
+    assert issubclass(card.module, nn.Module)
+    assert re.fullmatch(r"https://\S+", card.paper)
+    assert card.title.strip()
+    assert "(B, " in card.inputs
+    assert set(card.config) <= fields
+    assert set(card.tiny) <= fields
+    assert card.example[0] == 1
+    assert len(card.example) == len(card.tiny_example)
+    for symmetry in card.symmetries:
+        assert set(symmetry.config) <= fields
+        assert f"{symmetry.action} to {symmetry.group} by {symmetry.step} px" in str(symmetry)
+    for pattern in card.idle:
+        re.compile(pattern)
+    assert {"num_classes", "in_channels", "padding", "dropout", "axis_name", "dtype", "param_dtype"} <= fields
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tiny_is_tiny_and_the_full_size_example_fits(name):
+    card = zoo.card(name)
+    assert zoo.parameters(name, card.tiny_example, **card.tiny) < 10_000
+    assert zoo.parameters(name) > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032), ("deepmerge", 174_593)],
+)
+def test_full_size_parameters_are_the_published_ones(name, count):
+    assert zoo.parameters(name) == count
+
+
+def test_parameters_follow_the_options():
+    assert zoo.parameters("resnet18", num_classes=10) == 11_689_512 - 990 * 513
+    assert zoo.parameters("resnet18", (1, 64, 64, 1)) == 11_689_512 - 2 * 49 * 64
+    assert zoo.parameters("convnet", num_classes=4) == zoo.parameters("convnet") - 6 * 257
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_channels(name, key):
+    card = zoo.card(name)
+    for channels in (1, 3, 32):
+        model = zoo.create(name, **{**card.tiny, "in_channels": channels})
+        x = jax.ShapeDtypeStruct((*card.tiny_example[:-1], channels), jnp.float32)
+        outputs, _ = jax.eval_shape(model.init_with_output, key, x)
+        assert outputs.shape == (card.tiny_example[0], classes(name))
+
+
+def test_names_are_sorted_and_filtered():
+    assert list(NAMES) == sorted(set(NAMES))
+    assert zoo.names("resnet*") == ("resnet18", "resnet34", "resnet50")
+    assert zoo.names("nothing*") == ()
+
+
+def test_options_are_the_fields_with_the_defaults_of_the_variant():
+    options = zoo.options("resnet50")
+    assert options["bottleneck"] is True
+    assert options["depths"] == (3, 4, 6, 3)
+    assert options["stem"] == "imagenet"
+    assert not {"parent", "name"} & set(options)
+    assert zoo.options("convnet")["num_classes"] is None
+    assert zoo.create("resnet50", width=8) == ResNet(depths=(3, 4, 6, 3), bottleneck=True, width=8)
+
+
+def refusal(error, function, *args, **kwargs):
+    with pytest.raises(error) as caught:
+        function(*args, **kwargs)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("function", [zoo.card, zoo.create, zoo.options, zoo.parameters])
+def test_an_unknown_model_gets_the_closest_names(function):
+    message = refusal(zoo.UnknownName, function, "resnet-18")
+    assert "no model called 'resnet-18'" in message
+    assert "'resnet18'" in message
+    assert "There are: conv1d, conv3d, convnet" in refusal(KeyError, function, "?")
+
+
+def test_an_unknown_option_gets_the_closest_names():
+    message = refusal(zoo.UnknownName, zoo.create, "resnet18", num_clases=3)
+    assert "no option of resnet18 called 'num_clases'" in message
+    assert "'num_classes'" in message
+
+
+def test_a_missing_option_is_named():
+    message = refusal(zoo.UserError, zoo.create, "convnet")
+    assert "convnet needs num_classes" in message
+    assert "zoo.create('convnet', num_classes=…)" in message
+
+
+def initialise(name, shape, **options):
+    model = zoo.create(name, **{**zoo.card(name).tiny, **options})
+    return jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_that_cannot_be_meant_are_refused(name):
+    shape = zoo.card(name).tiny_example
+    message = refusal(ValueError, initialise, name, shape, in_channels=5)
+    assert "in_channels=5" in message
+    assert f"{shape[-1]} channels" in message
+    message = refusal(ValueError, initialise, name, (1, *(8,) * 5, 1))
+    assert "(B, " in message
+    assert "got shape (1, 8, 8, 8, 8, 8, 1)" in message
+    assert "got shape (2, 8)" in refusal(ValueError, initialise, name, (2, 8))
+    message = refusal(ValueError, initialise, name, (1, *(1,) * (len(shape) - 2), 2))
+    assert "at least" in message
+    assert f"got {(1,) * (len(shape) - 2)}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "expected"),
+    [
+        ("resnet18", {"stem": "tiny"}, "stem must be 'imagenet' or 'small', got 'tiny'"),
+        ("convnet", {"pool": "median"}, "pool must be one of ['avg', 'max'], got 'median'"),
+        ("convnet", {"head_pool": "median"}, "head_pool must be 'mean', 'max' or 'both', got 'median'"),
+        ("deepmerge", {"hidden": "tanh"}, "hidden must be one of ['relu', 'softmax'], got 'tanh'"),
+        ("convnet", {"widths": (2, 3, 4)}, "widths (2, 3, 4) and depths (1, 2) must name the same number"),
+        ("convnet", {"fold": 3}, "fold=3 needs sizes that are multiples of 3, got (16, 16)"),
+        *[(name, {"padding": "same"}, "padding must be 'zero' or 'circular', got 'same'") for name in NAMES],
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(name, option, expected):
+    assert expected in refusal(ValueError, initialise, name, zoo.card(name).tiny_example, **option)
+
+
+@pytest.mark.parametrize(("stem", "stem_size", "stage_sizes"), [("imagenet", 32, (16, 8)), ("small", 64, (64, 32))])
+def test_resnet_stem_sets_the_sizes(stem, stem_size, stage_sizes, key):
+    model = ResNet(num_classes=2, depths=(1, 1), width=4, stem=stem)
+    x = jax.ShapeDtypeStruct((1, 64, 64, 1), jnp.float32)
+    variables = jax.eval_shape(model.init, key, x)
+    layers = ["stem", "stage1_block0", "stage2_block0"]
+    _, read = jax.eval_shape(lambda variables, x: taps.read(model, variables, x, layers), variables, x)
+    assert [read[layer].shape for layer in layers] == [
+        (1, stem_size, stem_size, 4),
+        (1, stage_sizes[0], stage_sizes[0], 4),
+        (1, stage_sizes[1], stage_sizes[1], 8),
+    ]
+    assert variables["params"]["stem"]["kernel"].shape[0] == {"imagenet": 7, "small": 3}[stem]
+
+
+def test_resnet_blocks_start_as_the_identity(key):
+    model = ResNet(num_classes=2, depths=(2,), width=4, stem="small")
+    x = jax.random.normal(key, (2, 8, 8, 1))
+    variables = model.init(key, x)
+    _, read = taps.read(model, variables, x, ["stem_norm", "stage1_block0", "stage1_block1"])
+    assert np.array_equal(read["stage1_block1"], nn.relu(read["stem_norm"]))
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_convnet_folds_pixels_before_its_first_convolution(ndim, key, randomise, x64, close):
+    options = {"num_classes": 2, "widths": (3, 4), "depths": (1, 1), "param_dtype": jnp.float64}
+    x = jax.random.normal(key, (2, *(8,) * ndim, 2))
+    folded = ConvNet(fold=2, **options)
+    variables = randomise(key, jax.eval_shape(folded.init, key, x))
+    assert variables["params"]["stage1_conv1"]["kernel"].shape == (*(3,) * ndim, 2 * 2**ndim, 3)
+    expected = ConvNet(**options).apply(variables, fold_pixels(x, 2))
+    close(folded.apply(variables, x), expected, 1e-12)
+
+
+@pytest.mark.parametrize(("head_pool", "features"), [("mean", 6), ("max", 6), ("both", 12)])
+def test_convnet_head_sees_mean_and_maximum(head_pool, features, net):
+    model, variables, x = net("convnet", head_pool=head_pool)
+    assert variables["params"]["head"]["kernel"].shape == (features, 3)
+    outputs, read = taps.read(model, variables, x, ["stage2_norm2"])
+    last = nn.relu(read["stage2_norm2"])
+    parts = {"mean": [last.mean((1, 2))], "max": [last.max((1, 2))]}
+    parts["both"] = parts["mean"] + parts["max"]
+    head = variables["params"]["head"]
+    expected = np.concatenate(parts[head_pool], axis=-1) @ head["kernel"] + head["bias"]
+    assert np.allclose(outputs, expected, atol=1e-5)
+
+
+def test_average_pooling_is_another_network(net):
+    model, variables, x = net("convnet")
+    assert not np.allclose(model.apply(variables, x), model.clone(pool="avg").apply(variables, x), atol=1e-3)
+
+
+def test_deepmerge_hidden_activation(net):
+    model, variables, x = net("deepmerge")
+    _, read = taps.read(model, variables, x, ["dense1", "dense2", "head"])
+    params = variables["params"]
+    for model, activate in [(model, nn.softmax), (model.clone(hidden="relu"), nn.relu)]:
+        outputs, read = taps.read(model, variables, x, ["dense1", "dense2"])
+        second = activate(read["dense1"]) @ params["dense2"]["kernel"] + params["dense2"]["bias"]
+        assert np.allclose(read["dense2"], second, atol=1e-5)
+        logit = activate(second) @ params["head"]["kernel"] + params["head"]["bias"]
+        assert np.allclose(outputs, logit, atol=1e-5)
+
+
+def test_deepmerge_normalises_after_the_rectifier_as_keras_does(net, key):
+    model, variables, x = net("deepmerge")
+    _, read = taps.read(model, variables, x, ["block1_conv", "block1_norm"])
+    norm, stats = variables["params"]["block1_norm"], variables["batch_stats"]["block1_norm"]
+    rectified = np.maximum(read["block1_conv"], 0)
+    expected = (rectified - stats["mean"]) / np.sqrt(stats["var"] + 1e-3) * norm["scale"] + norm["bias"]
+    assert np.allclose(read["block1_norm"], expected, atol=1e-5)
+    _, updates = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+    moved = updates["batch_stats"]["block1_norm"]["mean"]
+    assert np.allclose(moved, 0.99 * stats["mean"] + 0.01 * rectified.mean((0, 1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_is_drawn_in_training_only(name, net, key):
+    model, variables, x = net(name, dropout=0.5)
+
+    def train(key):
+        return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0]
+
+    first = train(key)
+    assert np.array_equal(first, train(key))
+    assert not np.allclose(first, train(jax.random.fold_in(key, 7)), atol=1e-4)
+
+
+def test_models_are_the_three_families():
+    assert {zoo.card(name).module for name in NAMES} == {ConvNet, DeepMerge, ResNet}
