@@ -108,7 +108,14 @@ def read_hdf5(path: Path, *, labels: bool) -> Raw:
 
     try:
         with h5py.File(path, "r") as file:
-            keys = {key: member(item) for key, item in file.items() if isinstance(item, h5py.Dataset)}
+            keys: dict[str, Callable[[], np.ndarray]] = {}
+
+            def visit(key: str, item: h5py.Group | h5py.Dataset) -> None:
+                # Data sets inside groups go by their path: they are not found by name, and are named in messages.
+                if isinstance(item, h5py.Dataset):
+                    keys[key] = member(item)
+
+            file.visititems(visit)
             return _from_keys(path, keys, labels=labels)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -156,7 +163,7 @@ def _from_keys(path: Path, keys: Mapping[str, Callable[[], np.ndarray]], *, labe
 
 
 def read_fits(path: Path, *, labels: bool) -> Raw:
-    """The first image cube of a FITS file, and labels from its first binary table."""
+    """The image cube of a FITS file, or its images of one size, one an HDU; labels from its first binary table."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
 
@@ -174,9 +181,17 @@ def read_fits(path: Path, *, labels: bool) -> Raw:
         raise DataError(f"{path} holds no inputs: expected an image cube (N, …, H, W), got {_listed(contents)}.")
     number, cube = images[0]
     raw = Raw({ALL: Part(cube, None, f"HDU {number}")})
-    if cube.ndim == 2 and not labels:
-        raw.parts[ALL].inputs = cube[None]
-        raw.notes.append("One image, taken as a cube of one.")
+    if cube.ndim == 2:
+        for other, image in images[1:]:
+            if image.shape != cube.shape:
+                raise DataError(
+                    f"{path}: images of one size were expected, got {cube.shape} in HDU {number} and {image.shape} in HDU "
+                    f"{other} ({len(images)} image HDUs). Cut or pad them to one size first."
+                )
+        raw.parts[ALL].inputs = np.stack([image for _, image in images])
+        raw.notes.append(f"{len(images)} image HDU(s), each taken as one image.")
+    elif len(images) > 1:
+        raw.notes.append(f"Of {len(images)} image HDUs only HDU {number} was read.")
     if labels:
         if not tables:
             raise DataError(
