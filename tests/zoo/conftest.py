@@ -9,23 +9,24 @@ import numpy as np
 import pytest
 
 
-def _randomise(key, variables):
-    leaves, structure = jax.tree.flatten_with_path(variables)
-    drawn = []
-    for (path, leaf), leaf_key in zip(leaves, jax.random.split(key, len(leaves)), strict=True):
+def _randomise(seed, variables):
+    # NumPy draws: jax.random would compile one program for every shape.
+    draw = np.random.default_rng(seed)
+
+    def one(path, leaf):
         kind = path[-1].key
         if kind in ("scale", "var"):
-            value = jax.random.uniform(leaf_key, leaf.shape, leaf.dtype, 0.5, 1.5)
+            value = draw.uniform(0.5, 1.5, leaf.shape)
         else:
-            spread = math.sqrt(2 / math.prod(leaf.shape[:-1])) if kind == "kernel" else 0.3
-            value = spread * jax.random.normal(leaf_key, leaf.shape, leaf.dtype)
-        drawn.append(value)
-    return jax.tree.unflatten(structure, drawn)
+            value = draw.normal(0, math.sqrt(2 / math.prod(leaf.shape[:-1])) if kind == "kernel" else 0.3, leaf.shape)
+        return jnp.asarray(value, leaf.dtype)
+
+    return jax.tree.map_with_path(one, variables)
 
 
 @pytest.fixture(scope="session")
 def randomise():
-    """Variables (or their shapes) → random variables of sensible scale, so that no zero or one is special."""
+    """`randomise(seed, variables)`: random variables of their shapes and of sensible scale, no zero or one special."""
     return _randomise
 
 

@@ -71,6 +71,8 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
+        if self.running_variance not in ("biased", "unbiased"):
+            raise ValueError(f"running_variance must be 'biased' or 'unbiased', got {self.running_variance!r}.")
         features = (inputs.shape[-1],)
         scale = self.param("scale", self.scale_init, features, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, features, self.param_dtype)

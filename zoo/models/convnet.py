@@ -59,6 +59,8 @@ class ConvNet(nn.Module):
             raise ValueError(f"widths {self.widths} and depths {self.depths} must name the same number of stages.")
         if self.pool not in POOLS:
             raise ValueError(f"pool must be one of {sorted(POOLS)}, got {self.pool!r}.")
+        if self.head_pool not in ("mean", "max", "both"):
+            raise ValueError(f"head_pool must be 'mean', 'max' or 'both', got {self.head_pool!r}.")
         stride = self.fold * 2 ** (len(self.widths) - 1)
         check_image("ConvNet", inputs, ndims=(1, 2, 3), channels=self.in_channels, minimum=stride)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
