@@ -22,7 +22,9 @@ def execute(path: Path, *, store: bool) -> str | None:
     """Execute one notebook; returns what is wrong with it, `None` if nothing."""
     notebook = nbformat.read(path, as_version=4)
     begun = time.perf_counter()
-    client = NotebookClient(notebook, timeout=2 * LONGEST, kernel_name="python3", resources={"metadata": {"path": FOLDER}})
+    client = NotebookClient(
+        notebook, timeout=2 * LONGEST, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
+    )
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError) as error:

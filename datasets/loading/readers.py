@@ -185,8 +185,8 @@ def read_fits(path: Path, *, labels: bool) -> Raw:
         for other, image in images[1:]:
             if image.shape != cube.shape:
                 raise DataError(
-                    f"{path}: images of one size were expected, got {cube.shape} in HDU {number} and {image.shape} in HDU "
-                    f"{other} ({len(images)} image HDUs). Cut or pad them to one size first."
+                    f"{path}: images of one size were expected, got {cube.shape} in HDU {number} and {image.shape} in "
+                    f"HDU {other} ({len(images)} image HDUs). Cut or pad them to one size first."
                 )
         raw.parts[ALL].inputs = np.stack([image for _, image in images])
         raw.notes.append(f"{len(images)} image HDU(s), each taken as one image.")

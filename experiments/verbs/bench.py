@@ -1,5 +1,6 @@
 """`zoo bench`: what a run costs on this machine: start, steps, data, memory, explanations."""
 
+import dataclasses
 import resource
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from zoo import explain, train
+from zoo_experiments.verbs.checks import require_at_least
 from zoo_experiments.verbs.experiment import Experiment, setup
 from zoo_experiments.verbs.explaining import default_layer
 
@@ -24,7 +26,11 @@ def bench_experiment(experiment: Experiment, *, steps: int = 30) -> list[tuple[s
     Args:
         experiment: what to measure.
         steps: training steps to time after the first.
+
+    Raises:
+        UserError: no step to time.
     """
+    require_at_least("steps", steps, 1)
     rows = []
 
     def timed(what: str, function: Callable[[], Any]) -> Any:
@@ -36,7 +42,9 @@ def bench_experiment(experiment: Experiment, *, steps: int = 30) -> list[tuple[s
     made = timed("load and preprocess the data", lambda: setup(experiment))
     parallel = train.parallelise(made.step())
     state = timed("initialise", lambda: parallel.place(made.state()))
-    batches = iter(made.batches())
+    # As many epochs as the steps take: small data would end before.
+    epochs = -(-(steps + 1) * experiment.batch_size // len(made.data["train"]))
+    batches = iter(dataclasses.replace(made, experiment=dataclasses.replace(experiment, epochs=epochs)).batches())
     state, _ = timed("first step, with compilation", lambda: parallel(state, parallel.split(next(batches))))
     waited, begun = 0.0, time.perf_counter()
     for _ in range(steps):

@@ -6,6 +6,8 @@ Errors are for people: a mistake of the user ends with one message and exit code
 
 import dataclasses
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        print("zoo: stopped.", file=sys.stderr)
+        return 128 + signal.SIGINT
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -35,13 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
+# Paths that cannot be read or written as the user asked.
+_WRONG_PLACE = FileNotFoundError | FileExistsError | NotADirectoryError | IsADirectoryError | PermissionError
+
+
 def _exit_code(error: Exception) -> int | None:
     """The exit code of an error that has a message for people; `None` for a mistake of ours."""
     from zoo_datasets.loading import catalogue, records, sources
 
-    if isinstance(error, UserError | records.DataError | catalogue.UnknownName | FileNotFoundError):
+    if isinstance(error, UserError | records.DataError | catalogue.UnknownName | _WRONG_PLACE):
         return 2
-    if isinstance(error, sources.SourceError):
+    if isinstance(error, sources.SourceError | OSError):
         return 1
     number = getattr(error, "signal_number", None)
     return None if number is None else 128 + number
@@ -153,6 +162,7 @@ def train(arguments: list[str]) -> None:
     """Train an experiment, evaluate it, write its report; the same command resumes."""
     name, experiment, rest = _experiment("train", arguments)
 
+    from zoo_datasets.loading import catalogue
     from zoo_experiments.verbs.experiment import Experiment
 
     @dataclass(frozen=True)
@@ -177,15 +187,26 @@ def train(arguments: list[str]) -> None:
 
     shown = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(Experiment)}
     options = _parse(f"train {name}", Train, rest, Train(**shown))
+    if Path(options.data).exists() and options.data not in catalogue.names():
+        # Later verbs may be called from another folder.
+        options = dataclasses.replace(options, data=str(Path(options.data).resolve()))
     chosen = Experiment(**{field: getattr(options, field) for field in shown})
     _compile_cache()
     from zoo_experiments.verbs.reporting import write_report
     from zoo_experiments.verbs.runs import warn
     from zoo_experiments.verbs.training import train_experiment
 
+    if options.name == ".." or Path(options.name).name != options.name:
+        raise UserError(f"The name of a run is the name of one folder, without separators; got {options.name!r}.")
     folder = options.runs / name / (options.name or f"seed{chosen.seed}")
     run = train_experiment(
-        name, chosen, folder=folder, mode=options.mode, devices=options.devices, progress=options.progress
+        name,
+        chosen,
+        folder=folder,
+        mode=options.mode,
+        devices=options.devices,
+        progress=options.progress,
+        command=shlex.join(["zoo", "train", *arguments]),
     )
     _print_metrics(run.read("results.json"), "validation")
     if options.report:

@@ -2,8 +2,6 @@
 
 import csv
 import dataclasses
-import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ def evaluate_run(
     *,
     split: str,
     evaluation: Evaluation | None = None,
+    command: str | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate the weights of a state on a split; updates `results.json`, writes `predictions_SPLIT.csv`.
 
@@ -36,6 +35,7 @@ def evaluate_run(
         state: its restored or final state; moving averages are used where there are any.
         split: `train`, `validation` or `test`. Looks at the test split are counted in the results.
         evaluation: an evaluation that is already compiled.
+        command: the command line that trained the run, kept when the results do not have one yet.
 
     Returns:
         The metrics of the split, as written.
@@ -54,10 +54,10 @@ def evaluate_run(
         **results,
         "experiment": run.name,
         "seed": seed,
-        "command": results.get("command", shlex.join(["zoo", *sys.argv[1:]])),
+        "command": results.get("command", command or f"zoo train {run.name}"),
         "select": made.experiment.select,
         "step": step,
-        "steps": made.steps if made.data else step,
+        "steps": made.steps if "train" in made.data else results.get("steps", step),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "training_seconds": round(max((row["seconds"] for row in rows if row["step"] <= step), default=0.0), 1),
         "evaluation_seconds": round(time.perf_counter() - begun, 1),

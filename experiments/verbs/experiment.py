@@ -23,6 +23,7 @@ from zoo.errors import UserError
 from zoo_datasets.loading.catalogue import load
 from zoo_datasets.loading.pipeline import batches, in_memory
 from zoo_datasets.loading.records import ArraySource, Dataset
+from zoo_experiments.verbs.checks import require, require_at_least, require_finite, require_share
 from zoo_experiments.verbs.images import Images
 
 
@@ -41,6 +42,9 @@ class Optimisation:
         ema: decay of the moving average of the weights, which is then what is evaluated; 0 for none.
         label_smoothing: share of the target spread over all classes.
         class_weights: `balanced` gives every class the same total weight in the loss; `none` every example.
+
+    Raises:
+        UserError: a value out of range.
     """
 
     optimiser: str = "adamw"
@@ -53,6 +57,14 @@ class Optimisation:
     ema: float = 0.0
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
+
+    def __post_init__(self) -> None:
+        require_finite("optimisation.learning_rate", self.learning_rate, positive=True)
+        for name in ("warmup", "momentum", "ema", "label_smoothing"):
+            require_share(f"optimisation.{name}", getattr(self, name))
+        for name in ("weight_decay", "clip"):
+            require_finite(f"optimisation.{name}", getattr(self, name))
+        require_at_least("optimisation.accumulate", self.accumulate, 1)
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,9 @@ class Experiment:
         dtype: of the computation; weights and losses stay float32.
         seed: of initialisation, order, augmentation and dropout.
         layer: default layer for Grad-CAM.
+
+    Raises:
+        UserError: a value out of range.
     """
 
     title: str = ""
@@ -93,6 +108,13 @@ class Experiment:
     dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     layer: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluations"):
+            require_at_least(name, getattr(self, name), 1)
+        require(0 <= self.seed < 2**32, "seed", "0 … 2³² − 1", self.seed)
+        parts, size = self.optimisation.accumulate, self.batch_size
+        require(size % parts == 0, "batch_size", f"a multiple of optimisation.accumulate, {parts}", size)
 
 
 def model_options(pairs: Iterable[str]) -> dict[str, Any]:
@@ -250,6 +272,9 @@ def make(
     weights = None
     if how.class_weights == "balanced" and "train" in data:
         counts = np.bincount(data["train"].arrays["label"], minlength=len(class_names))
+        absent = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+        if absent:
+            raise UserError(f"Balanced class weights need training examples of every class; {absent} have none.")
         weights = np.asarray(train.balanced_weights(counts)).tolist()
     task = train.classification(class_weights=weights, label_smoothing=how.label_smoothing, class_names=class_names)
     examples = len(data["train"]) if "train" in data else experiment.batch_size
@@ -259,14 +284,69 @@ def make(
         how.optimiser, schedule, weight_decay=how.weight_decay, momentum=how.momentum, clip=how.clip or None
     )
     model = build_model(experiment, num_classes=len(class_names), channels=shape[-1])
+    _require_fit(experiment, model, shape)
     return Setup(experiment, class_names, shape, data, dict(record_names or {}), model, task, optimizer, steps)
 
 
 def build_model(experiment: Experiment, *, num_classes: int, channels: int) -> nn.Module:
-    """The model of an experiment, for images with this many channels."""
+    """The model of an experiment, for images with this many channels.
+
+    Raises:
+        UnknownName: the model or an option is not known.
+        UserError: an option of another type than its default, or one that is not the user's to set.
+    """
     options = model_options(experiment.options)
+    defaults = zoo.options(experiment.model)
+    for name, value in options.items():
+        if name in _SET_BY_US:
+            raise UserError(f"The model option {name} cannot be given: {_SET_BY_US[name]}.")
+        if name in defaults and not _alike(value, defaults[name]):
+            raise UserError(
+                f"The option {name} of {experiment.model} must be of the kind of its default, {defaults[name]!r}; "
+                f"got {value!r}."
+            )
     dtype = {} if experiment.dtype == "float32" else {"dtype": jnp.dtype(experiment.dtype)}
     return zoo.create(experiment.model, num_classes=num_classes, in_channels=channels, **options, **dtype)
+
+
+# Options of models that follow from something else → from what.
+_SET_BY_US = {
+    "num_classes": "it is the number of classes of the data",
+    "in_channels": "it is the number of channels of the images",
+    "dtype": "use --dtype",
+    "axis_name": "training sets it",
+}
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Whether an option is of its default's kind; `None` and other objects as defaults say nothing."""
+    if isinstance(default, bool) or not isinstance(default, int | float | str | tuple):
+        return not isinstance(default, bool) or isinstance(value, bool)
+    if isinstance(default, tuple) and isinstance(value, tuple):
+        return not default or all(_alike(entry, default[0]) for entry in value)
+    kind = int | float if isinstance(default, float) else type(default)
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _require_fit(experiment: Experiment, model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Refuse images that the augmentation, the views or the model cannot take, by tracing them on shapes alone."""
+    key, image = jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    def traced(what: str, function: Callable[..., Any], *arrays: Any) -> Any:
+        try:
+            return jax.eval_shape(function, *arrays)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise UserError(f"{what} cannot take images {shape} (height, width, channels): {error}") from error
+
+    def batch_of_one(one: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, *one.shape), one.dtype)
+
+    augmented = traced("The augmentation", experiment.augmentation, key, image)
+    if experiment.views == "d4":
+        traced("The views d4", d4_views, batch_of_one(image))
+    given = f" with the options {' '.join(experiment.options)}" if experiment.options else ""
+    for one in {image.shape: image, augmented.shape: augmented}.values():
+        traced(f"{experiment.model}{given}", model.init, key, batch_of_one(one))
 
 
 def as_json(experiment: Experiment) -> dict[str, Any]:

@@ -66,6 +66,8 @@ def explain_records(
         UserError: a record or a class is not there.
     """
     known = explain.methods()
+    if not methods:
+        raise UserError(f"Name at least one method; there are: {', '.join(known)}.")
     for method in methods:
         if method not in known:
             raise unknown("method", method, known)
@@ -190,10 +192,17 @@ def default_layer(made: Setup) -> str:
 
 
 def check_layer(made: Setup, layer: str) -> None:
-    """Raise `UnknownName` unless the model has this layer."""
+    """Refuse a layer that Grad-CAM cannot use.
+
+    Raises:
+        UnknownName: the model has no such layer.
+        UserError: the layer has no spatial axes.
+    """
     there = layer_names(made)
     if layer not in there:
         raise unknown("layer", layer, there)
+    if not _is_spatial(made, layer):
+        raise UserError(f"The layer {layer!r} has no spatial axes, which Grad-CAM needs; {default_layer(made)!r} has.")
 
 
 def layer_names(made: Setup) -> tuple[str, ...]:
@@ -205,5 +214,9 @@ def _is_spatial(made: Setup, layer: str) -> bool:
     def activation(key: jax.Array, x: jax.Array) -> jax.Array:
         return taps.read(made.model, made.model.init(key, x), x, [layer])[1][layer]
 
-    shape = jax.eval_shape(activation, jax.random.key(0), jnp.zeros(made.example.shape)).shape
+    try:
+        found = jax.eval_shape(activation, jax.random.key(0), jnp.zeros(made.example.shape))
+    except ValueError:  # a layer inside a transform that does not let it be read
+        return False
+    shape = getattr(found, "shape", ())
     return len(shape) == made.example.ndim and max(shape[1:-1]) > 1

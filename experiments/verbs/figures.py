@@ -18,7 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import binomtest
+
+from zoo.train import interval
 
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 SPLITS = {"train": (BLUE, "-", "o"), "validation": (VERMILION, "-", "s"), "test": (GREEN, "-", "D")}
@@ -99,7 +100,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
             if totals[true, 0]:
                 lines.append(f"{100 * shares[true, predicted]:.0f} %")
                 if true == predicted:
-                    low, high = wilson_interval(int(matrix[true, true]), int(totals[true, 0]))
+                    low, high = interval(int(matrix[true, true]), int(totals[true, 0]))
                     lines.append(f"[{100 * low:.0f}, {100 * high:.0f}]")
             colour = "black" if shares[true, predicted] > 0.45 else "white"
             axes.text(predicted, true, "\n".join(lines), ha="center", va="center", fontsize=font, color=colour)
@@ -132,7 +133,7 @@ def recall_bars(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
             axes.text(1, row, "no examples", va="center", fontsize=SMALL, color=GREY)
             continue
         recall = hits / total
-        low, high = wilson_interval(int(hits), int(total))
+        low, high = interval(int(hits), int(total))
         axes.barh(row, 100 * recall, height=0.6, color=BLUE, alpha=0.35)
         # rounding may put the bound of a recall of 0 or 1 a bit on the wrong side
         errors = 100 * np.maximum([[recall - low], [high - recall]], 0)
@@ -169,7 +170,7 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, counts: np.ndarray
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1, label="perfect calibration")
     if counts.size:
-        bounds = np.array([wilson_interval(round(a * n), n) for a, n in zip(accuracy, counts, strict=True)])
+        bounds = np.array([interval(round(a * n), n) for a, n in zip(accuracy, counts, strict=True)])
         errors = np.maximum(np.stack([accuracy - bounds[:, 0], bounds[:, 1] - accuracy]), 0)
         upper.errorbar(
             100 * confidence,
@@ -335,12 +336,6 @@ def show_image(image: np.ndarray, *, stretch: str = "linear") -> tuple[np.ndarra
         return np.zeros(image.shape), note
     image = (image - low) / (high - low)
     return (np.arcsinh(image / 0.05) / np.arcsinh(1 / 0.05) if stretch == "asinh" else image), note
-
-
-def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a proportion `hits` / `total`, `total` ≥ 1 (Wilson 1927)."""
-    interval = binomtest(hits, total).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def to_data_uri(figure: Figure, *, dpi: int = 120) -> str:

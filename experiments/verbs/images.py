@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from zoo.errors import UserError
+from zoo_experiments.verbs.checks import require, require_at_least
 
 Stretch = Literal["linear", "sqrt", "asinh"]
 
@@ -21,17 +22,26 @@ class Images:
     Attributes:
         crop: sides in pixels of the central squares that are kept, each giving its own channels (a close look and
             a wide one); 0 keeps the largest central square. Smaller images are kept whole.
-        size: side in pixels after resizing by averaging over areas; 0 leaves the size. Images that are not square
-            are cut to their central square first (except where neither `crop` nor `size` is set).
+        size: side in pixels after resizing by averaging over areas (exact for whole factors); 0 leaves the size. Images
+            that are not square are cut to their central square first (except where neither `crop` nor `size` is set).
         scale: `unit` divides integers by the largest value of their type, leaving floats alone; `max` divides each
             image by its own maximum, so that brightness carries no information (blank images stay zero).
         stretch: curve applied after scaling: `linear`, `sqrt` or `asinh` (with softening 0.05), odd in the values.
+
+    Raises:
+        UserError: no crop, or a negative number of pixels.
     """
 
     crop: tuple[int, ...] = (0,)
     size: int = 64
     scale: Literal["unit", "max"] = "unit"
     stretch: Stretch = "linear"
+
+    def __post_init__(self) -> None:
+        require(bool(self.crop), "images.crop", "at least one side in pixels (0 for the largest square)", self.crop)
+        for side in self.crop:
+            require_at_least("images.crop", side, 0)
+        require_at_least("images.size", self.size, 0)
 
     def __call__(self, record: dict) -> dict:
         """Replace `image` (H, W, C) by a float32 array (size, size, C · number of crops)."""

@@ -1,5 +1,6 @@
 """`zoo report`: one self-contained HTML page per run."""
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,9 +54,11 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
         ),
         "explanations": draw(explained, looks=run.experiment.images.crop, credit=credit),
     }
+    # Drawn once: the page and the file hold the same bytes.
+    addresses = {name: figures.to_data_uri(figure, dpi=130) for name, figure in drawn.items()}
     run.file("figures").mkdir(exist_ok=True)
-    for name, figure in drawn.items():
-        figure.savefig(run.file("figures") / f"{name}.png", dpi=130)
+    for name, address in addresses.items():
+        (run.file("figures") / f"{name}.png").write_bytes(base64.b64decode(address.partition(",")[2]))
     page = _template().render(
         run=run,
         experiment=run.experiment,
@@ -67,7 +70,7 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
         sizes=json.loads(run.file("config.json").read_text())["data"]["records"],
         card=registry.card(run.experiment.model),
         settings=json.dumps(as_json(run.experiment), indent=1),
-        figures={name: figures.to_data_uri(figure, dpi=130) for name, figure in drawn.items()},
+        figures=addresses,
         notes=_notes(explained),
         looks=run.experiment.images.crop,
         about=_about(run),
@@ -111,7 +114,7 @@ def _reliability(bins: np.ndarray) -> figures.Figure:
 
 
 def _notes(explained: Explained) -> list[str]:
-    return [f"{method}: {note}" for method, note in explained.notes.items()]
+    return [f"{method.replace('_', ' ').capitalize()}: {note}" for method, note in explained.notes.items()]
 
 
 def _about(run: Run) -> dict[str, str]:

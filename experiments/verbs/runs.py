@@ -167,9 +167,13 @@ def write_json(path: Path, values: Any) -> None:
 
 def _read_config(path: Path) -> Mapping[str, Any]:
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
+        missing = {"experiment", "settings", "data"} - set(config)
+        if missing:
+            raise ValueError(f"without {sorted(missing)}")
     except ValueError as error:
         raise UserError(f"{path} cannot be read ({error}); move the run folder away to start anew.") from None
+    return config
 
 
 def _run(folder: Path, config: Mapping[str, Any]) -> Run:
@@ -177,10 +181,14 @@ def _run(folder: Path, config: Mapping[str, Any]) -> Run:
     unknown = set(config["settings"]) - known
     if unknown:
         raise UserError(f"{folder} was made by another version of the zoo: it has the settings {sorted(unknown)}.")
+    try:
+        experiment = from_json(config["settings"])
+    except TypeError as error:
+        raise UserError(f"{folder} was made by another version of the zoo: {error}.") from None
     return Run(
         folder,
         config["experiment"],
-        from_json(config["settings"]),
+        experiment,
         tuple(config["data"]["class_names"]),
         tuple(config["data"]["image_shape"]),
     )

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from zoo_datasets.loading.pipeline import Batches, batches, in_memory
 from zoo_datasets.loading.records import ArraySource, DataError
 
+pytestmark = pytest.mark.smoke
+
 
 class ListSource:
     """A source that is not in memory as arrays."""

@@ -13,6 +13,8 @@ from zoo_datasets import radio_galaxies as module
 from zoo_datasets.loading import catalogue, sources
 from zoo_datasets.loading.pipeline import batches, in_memory
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture(scope="module")
 def groups(radio_galaxies):

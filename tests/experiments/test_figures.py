@@ -230,16 +230,6 @@ def test_recall_bars_have_scipys_intervals():
         np.testing.assert_allclose([left, right], [100 * interval.low, 100 * interval.high])
 
 
-def test_wilson_interval_by_its_formula():
-    # centre (p + z²/2n) / (1 + z²/n), half width z/(1 + z²/n) √(p(1 − p)/n + z²/4n²)
-    z, n, p = 1.959963984540054, 20, 0.35
-    centre, half = (
-        (p + z**2 / (2 * n)) / (1 + z**2 / n),
-        z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + (z / 2 / n) ** 2),
-    )
-    np.testing.assert_allclose(figures.wilson_interval(7, 20), (centre - half, centre + half), rtol=1e-12)
-
-
 def test_reliability_states_the_calibration_error():
     confidence, accuracy = np.array([0.3, np.nan, 0.8]), np.array([0.5, np.nan, 0.75])
     figure = figures.reliability(confidence, accuracy, np.array([4, 0, 100]))

@@ -17,6 +17,8 @@ from zoo import taps
 from zoo.layers import BatchNorm, Conv, fold_pixels
 from zoo.models import ConvNet, DeepMerge, ResNet
 
+pytestmark = pytest.mark.smoke
+
 NAMES = zoo.names()
 DECLARED = [(name, symmetry) for name in NAMES for symmetry in zoo.card(name).symmetries]
 

@@ -57,6 +57,11 @@ class ConvNet(nn.Module):
     def __call__(self, inputs: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         if len(self.widths) != len(self.depths):
             raise ValueError(f"widths {self.widths} and depths {self.depths} must name the same number of stages.")
+        if min(self.kernel, self.fold, *self.widths, *self.depths) < 1:
+            raise ValueError(
+                f"kernel {self.kernel}, fold {self.fold}, widths {self.widths} and depths {self.depths} must all be at "
+                "least 1."
+            )
         if self.pool not in POOLS:
             raise ValueError(f"pool must be one of {sorted(POOLS)}, got {self.pool!r}.")
         if self.head_pool not in ("mean", "max", "both"):

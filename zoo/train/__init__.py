@@ -1,8 +1,8 @@
 """Training: a state, a pure step, the devices it runs on, and the loop around it."""
 
 from zoo.train.checkpoint import Checkpoints, Restored
-from zoo.train.losses import balanced_weights, cross_entropy
 from zoo.train.loop import Interrupted, Log, fit, read_log
+from zoo.train.losses import balanced_weights, cross_entropy
 from zoo.train.metrics import BINS, classification_report, classification_sums, expected_calibration_error, interval
 from zoo.train.optimisers import OPTIMISERS, kernels_only, optimiser, warmup_cosine
 from zoo.train.parallel import Parallel, parallelise

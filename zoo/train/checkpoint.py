@@ -1,13 +1,15 @@
 """Checkpoints that can be trusted: written in the background by Orbax, sealed by a SHA-256 manifest.
 
 A checkpoint holds the training state (parameters, optimiser, statistics, key, step) and a small JSON record with the
-position of the data iterator. Orbax restores flipped bytes without complaint and casts dtypes silently, so every step gets a
-manifest of checksums and dtypes once it is written; a step without one was interrupted and does not count.
+position of the data iterator. Orbax restores flipped bytes without complaint and casts dtypes silently, so every step
+gets a manifest of checksums and dtypes once it is written; a step without one was interrupted and does not count.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,13 +67,18 @@ class Checkpoints:
         step = int(state.step)
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state) if hasattr(leaf, "nbytes"))
         self._check_space(needed)
-        for later in [s for s in self._manager.all_steps() if s >= step]:
-            # Left by a course that was abandoned because they are damaged. They would count among the last two, and
-            # saving an existing step writes nothing, without an error.
-            self._delete(later)
-        self._manager.save(
-            step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(dict(record)))
-        )
+        try:
+            for later in [s for s in self._all_steps() if s >= step]:
+                # Left by a course that was abandoned because they are damaged. They would count among the last two, and
+                # saving an existing step writes nothing, without an error.
+                self._delete(later)
+            for remains in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(remains, ignore_errors=True)
+            args = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(dict(record)))
+            self._manager.save(step, args=args)
+        except (OSError, ValueError, RuntimeError) as error:
+            self._explain(error, needed)
+            raise
         self._pending = self._thread.submit(self._seal, step, _types(state), best, needed)
 
     def wait(self) -> None:
@@ -108,8 +115,11 @@ class Checkpoints:
         """
         self.wait()
         self._manager.reload()
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = self._all_steps()[::-1]
         sealed = [s for s in steps if self._manifest(s).exists()]
+        for step in steps:
+            if step not in sealed:
+                self._say(f"Checkpoint {step} in {self.folder} was interrupted while it was written; it is not used.")
         if best:
             marked = [s for s in sealed if self._read_manifest(s).get("best")]
             sealed = marked + [s for s in sealed if s not in marked]
@@ -124,17 +134,23 @@ class Checkpoints:
             self._say(f"Checkpoint {step} in {self.folder} is damaged ({fault}); trying the one before it.")
         if sealed:
             raise UserError(
-                f"None of the {len(sealed)} checkpoints in {self.folder} can be read. Move the folder away to start the "
-                "training again; nothing in it was changed."
+                f"None of the {len(sealed)} checkpoints in {self.folder} can be read. Move the folder away to start "
+                "the training again; nothing in it was changed."
             )
-        for step in steps:
-            self._say(f"Checkpoint {step} in {self.folder} was interrupted while it was written; it is not used.")
         return None
 
     def steps(self) -> list[int]:
         """Steps that are sealed, ascending."""
         self.wait()
-        return sorted(s for s in self._manager.all_steps() if self._manifest(s).exists())
+        return self._sealed()
+
+    def _all_steps(self) -> list[int]:
+        """Steps of which there is a folder or a manifest, ascending."""
+        manifests = [re.fullmatch(r"manifest-(\d+)\.json", path.name) for path in self.folder.iterdir()]
+        return sorted({*self._manager.all_steps(), *(int(m[1]) for m in manifests if m)})
+
+    def _sealed(self) -> list[int]:
+        return [s for s in self._all_steps() if self._manifest(s).exists()]
 
     def _load(self, step: int, template: Any) -> Restored:
         # Restoring over a corrupt file may fail in many ways, each a plain Python exception.
@@ -149,31 +165,35 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
             manifest = {"step": step, "best": best, "types": types, "files": _checksums(self.folder / str(step))}
-            _write_atomically(self._manifest(step), json.dumps(manifest, indent=1))
+            text = json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1)
+            _write_atomically(self._manifest(step), text)
+            self._prune()
         except (OSError, ValueError, RuntimeError) as error:
-            if "No space left" in str(error) or getattr(error, "errno", None) == 28:
-                raise self._full(needed) from error
+            self._explain(error, needed)
             raise
-        self._prune()
 
     def _prune(self) -> None:
-        sealed = sorted(s for s in self._manager.all_steps() if self._manifest(s).exists())
+        sealed = self._sealed()
         best = [s for s in sealed if self._read_manifest(s).get("best")]
-        for step in set(sealed) - set(sealed[-2:]) - set(best[-1:]):
+        # Steps without a seal are what is left of interrupted saves.
+        for step in set(self._all_steps()) - set(sealed[-2:]) - set(best[-1:]):
             self._delete(step)
 
     def _delete(self, step: int) -> None:
         # The seal goes first: killed in between, the step counts as interrupted.
         self._manifest(step).unlink(missing_ok=True)
-        self._manager.delete(step)
+        if step in self._manager.all_steps():
+            self._manager.delete(step)
 
     def _manifest(self, step: int) -> Path:
         return self.folder / f"manifest-{step}.json"
 
     def _read_manifest(self, step: int) -> dict[str, Any]:
+        """The manifest of a step; empty when it is missing or not what was written."""
         try:
-            return json.loads(self._manifest(step).read_text())
-        except (OSError, ValueError):
+            manifest = json.loads(self._manifest(step).read_text())
+            return manifest if manifest.pop("sha256") == _digest(manifest) else {}
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return {}
 
     def _fault(self, step: int) -> str | None:
@@ -192,29 +212,39 @@ class Checkpoints:
 
     def _check_types(self, step: int, template: Any) -> None:
         expected, found = _types(template), self._read_manifest(step)["types"]
-        differ = [k for k in sorted(set(expected) | set(found)) if expected.get(k) != found.get(k)]
+        differ = [k for k in {**expected, **found} if expected.get(k) != found.get(k)]
+        differ.sort(key=lambda k: (not k.startswith(".params"), k))
         if differ:
             lines = [f"  {k}: wanted {expected.get(k, 'nothing')}, saved {found.get(k, 'nothing')}" for k in differ[:5]]
             raise UserError(
-                f"The checkpoint in {self.folder} belongs to another model or optimiser; {len(differ)} entries differ:\n"
-                + "\n".join(lines)
+                f"The checkpoint in {self.folder} belongs to another model or optimiser; {len(differ)} entries "
+                "differ:\n" + "\n".join(lines)
             )
 
     def _check_space(self, needed: int) -> None:
         if shutil.disk_usage(self.folder).free < 1.2 * needed:
             raise self._full(needed)
 
+    def _explain(self, error: Exception, needed: int) -> None:
+        # TensorStore reports a full disk as a ValueError with the system's text.
+        if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
+            raise self._full(needed) from error
+
     def _full(self, needed: int) -> UserError:
         free = shutil.disk_usage(self.folder).free
         return UserError(
-            f"The disk of {self.folder} is full: a checkpoint needs {1.2 * needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free. "
-            "Free some space and run the same command again; it goes on from the last checkpoint."
+            f"The disk of {self.folder} is full: a checkpoint needs {1.2 * needed / 1e6:.0f} MB, {free / 1e6:.0f} MB "
+            "are free. Free some space and run the same command again; it goes on from the last checkpoint."
         )
 
 
 def _types(state: Any) -> dict[str, str]:
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -56,7 +56,10 @@ class Log:
         if tensorboard:
             from tensorboardX import SummaryWriter
 
-            self._events = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
+            # Two files of the same second would otherwise have the same name.
+            self._events = SummaryWriter(
+                str(self.path.parent / "tensorboard"), purge_step=step + 1, filename_suffix=f".{step}"
+            )
 
     def write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
         """Append the scalar entries of `values`."""
@@ -107,7 +110,7 @@ def fit(
     monitor: str = "accuracy",
     checkpoints: Checkpoints | None = None,
     log: Log | str | os.PathLike | None = None,
-    batches_per_epoch: int | None = None,
+    batches_per_epoch: float | None = None,
     progress: bool = True,
 ) -> State:
     """Train up to step `steps`; goes on from the newest good checkpoint when there is one.
@@ -160,7 +163,10 @@ def fit(
                 try:
                     batch = next(iterator)
                 except StopIteration:
-                    raise UserError(f"The data ended after {now - 1 - start} batches; {steps - start} were needed.") from None
+                    raise UserError(
+                        f"The data ended after {now - 1 - start} batches; {steps - start} were needed. Take data that "
+                        "repeats, or fewer steps."
+                    ) from None
                 share = step.split(batch)
                 waited += clock() - before
                 if total is not None:
@@ -189,8 +195,8 @@ def fit(
                     best = False
                     if evaluate is not None:
                         rows["validation"] = evaluate(current.averaged)
-                        value = sign * rows["validation"][monitor]
-                        best = record["best"] is None or value > record["best"]
+                        value = sign * _monitored(rows["validation"], monitor)
+                        best = math.isfinite(value) and (record["best"] is None or value > record["best"])
                         if best:
                             record["best"], record["best_step"] = value, now
                     for split, values in rows.items():
@@ -243,10 +249,16 @@ def _speed(seen: float, waited: float, elapsed: float) -> tuple[float, float]:
 def _finite(values: dict[str, Any], step: int) -> dict[str, Any]:
     if not math.isfinite(values.get("loss", 0.0)):
         raise UserError(
-            f"The training loss is {values['loss']} at step {step}. Lower the learning rate, clip the gradient, or look for "
-            "extreme values in the data; checkpoints saved before stay as they are."
+            f"The training loss is {values['loss']} at step {step}. Lower the learning rate, clip the gradient, or "
+            "look for extreme values in the data; checkpoints saved before stay as they are."
         )
     return values
+
+
+def _monitored(values: Mapping[str, Any], monitor: str) -> float:
+    if monitor not in values:
+        raise UserError(f"monitor={monitor!r} is not among the entries of the evaluation: {', '.join(sorted(values))}.")
+    return values[monitor]
 
 
 def _summary(step: int, steps: int, rows: Mapping[str, Mapping[str, Any]]) -> str:

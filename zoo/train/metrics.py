@@ -40,7 +40,8 @@ def classification_sums(logits: jax.Array, labels: jax.Array, mask: jax.Array) -
     bins = jax.nn.one_hot(jnp.minimum((confidence * BINS).astype(jnp.int32), BINS - 1), BINS, dtype=logits.dtype)
     hits = (predicted == labels).astype(logits.dtype)
     rows = jnp.stack([mask, mask * confidence, mask * hits])
-    return {"nll": nll, "confusion": confusion, "bins": rows @ bins}
+    # On an accelerator a plain product would round the confidences to bfloat16 or TF32.
+    return {"nll": nll, "confusion": confusion, "bins": jnp.matmul(rows, bins, precision="highest")}
 
 
 def interval(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
@@ -52,7 +53,11 @@ def interval(successes: float, trials: float, level: float = 0.95) -> tuple[floa
 
 
 def expected_calibration_error(bins: np.ndarray) -> float:
-    """Σ n_b |hits_b − confidence_b| / Σ n_b over bins (3, n) (Guo+17, https://arxiv.org/abs/1706.04599, eq. 3), given as sums."""
+    """Σ n_b |hits_b − confidence_b| / Σ n_b over bins (Guo+17, https://arxiv.org/abs/1706.04599, eq. 3).
+
+    Args:
+        bins: (3, n) count, sum of confidence and sum of hits, as `classification_sums` gives them.
+    """
     count, confidence, hits = np.asarray(bins, np.float64)
     return float(np.sum(np.abs(hits - confidence)) / max(count.sum(), 1))
 

@@ -13,7 +13,7 @@ from zoo.errors import UserError, unknown
 OPTIMISERS = {
     "adamw": lambda momentum: optax.scale_by_adam(),
     "lion": lambda momentum: optax.scale_by_lion(),
-    "lamb": lambda momentum: optax.chain(optax.scale_by_adam(), optax.scale_by_trust_ratio()),
+    "lamb": lambda momentum: optax.scale_by_adam(eps=1e-6),
     "rmsprop": lambda momentum: optax.scale_by_rms(),
     "sgd": lambda momentum: optax.trace(decay=momentum, nesterov=True),
 }
@@ -47,6 +47,8 @@ def optimiser(
 ) -> optax.GradientTransformation:
     """Chain: clip the global gradient norm → direction → + weight_decay · kernel → × −learning rate.
 
+    LAMB scales direction plus decay by its trust ratio (You+19, https://arxiv.org/abs/1904.00962, algorithm 2).
+
     Args:
         name: `adamw`, `lamb`, `lion`, `rmsprop` or `sgd` (Nesterov).
         learning_rate: number or schedule of the step.
@@ -64,4 +66,6 @@ def optimiser(
         parts.insert(0, optax.clip_by_global_norm(clip))
     if weight_decay:
         parts.append(optax.add_decayed_weights(weight_decay, mask=kernels_only))
+    if name == "lamb":
+        parts.append(optax.scale_by_trust_ratio())
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))

@@ -44,7 +44,8 @@ class Parallel:
             count = len(self.devices)
             stacked = jax.tree.map(lambda x: jax.numpy.broadcast_to(x, (count, *x.shape)), state)
             return jax.device_put(stacked, NamedSharding(self._mesh, PartitionSpec(AXIS)))
-        return jax.tree.map(lambda x: jax.device_put(x, self._replicated, may_alias=False), state)
+        # Copied first: over several devices `device_put` shares the first one's memory even with may_alias=False.
+        return jax.tree.map(lambda x: jax.device_put(jax.numpy.copy(x), self._replicated), state)
 
     def split(self, batch: Any) -> Any:
         """Move a global batch of host arrays to the devices, each its share.
@@ -61,7 +62,7 @@ class Parallel:
         return jax.device_put(batch, NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
     def fetch(self, state: Any) -> Any:
-        """The state as the first device holds it, on that device alone."""
+        """The state as the first device holds it, on that device alone; valid until the placed state is donated."""
         one = jax.tree.map(lambda x: x[0], state) if self.mode == "pmap" else state
         return jax.device_put(one, self.devices[0])
 

@@ -41,7 +41,8 @@ class Progress:
         """Move the bar to step `done`; `rate` in examples/s, `waiting` as a share of 1."""
         if self._bar is not None:
             shown = [f"{k} {values[k]:.3f}" for k in COLUMNS if k in values]
-            text = "  ".join([*shown, f"{rate:,.0f} examples/s", f"waiting for data {waiting:.1%}"])
+            # Short enough for a terminal of 80 columns.
+            text = " ".join([*shown, f"{rate:,.0f} ex/s", f"waiting {waiting:.1%}"])
             self._bar.update(self._task, completed=done, text=text)
 
     def line(self, text: str) -> None:
@@ -60,8 +61,7 @@ def _rich_bar() -> Any:
     except ImportError:
         return None
     return RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(compact=True),

@@ -26,9 +26,8 @@ ViewsFn = Callable[[jax.Array], jax.Array]
 class UpdateFn(Protocol):
     """What `make_step` turns into a step: the gradient step of a task, or a GAN's own."""
 
-    def __call__(
-        self, state: State, batch: Batch, *, key: jax.Array, axis_name: str | None
-    ) -> tuple[State, Sums]: ...
+    def __call__(self, state: State, batch: Batch, *, key: jax.Array, axis_name: str | None) -> tuple[State, Sums]:
+        """One update with the randomness of `key`, on the device axis `axis_name` if there is one."""
 
 
 def update_fn(
@@ -42,8 +41,8 @@ def update_fn(
     """Gradient descent on Σ value·weight / Σ weight of a task.
 
     Args:
-        model: linen module; a field `axis_name` is set when the step runs on a device axis, and `mask` is passed when its
-            `__call__` takes it.
+        model: linen module; a field `axis_name` is set when the step runs on a device axis, and `mask` is passed when
+            its `__call__` takes it.
         task: what to minimise and to count.
         optimizer: an Optax transformation.
         augment: applied to each input with its own key.
@@ -123,7 +122,7 @@ def make_step(update: UpdateFn, *, ema_decay: float | None = None) -> Callable[.
         if ema_decay is not None:
             if state.ema is None:
                 raise ValueError("ema_decay needs a state made by create_state(…, ema=True).")
-            t = state.step.astype(jnp.float32)
+            t = state.step.astype(jnp.result_type(float))
             decay = jnp.minimum(ema_decay, (1 + t) / (10 + t))
             new = new.replace(
                 ema=jax.tree.map(lambda e, v: (decay * e + (1 - decay) * v).astype(e.dtype), state.ema, new.variables)
@@ -133,9 +132,7 @@ def make_step(update: UpdateFn, *, ema_decay: float | None = None) -> Callable[.
     return step
 
 
-def make_evaluation(
-    model: nn.Module, task: Task, *, views: ViewsFn | None = None
-) -> Callable[..., tuple[Any, Sums]]:
+def make_evaluation(model: nn.Module, task: Task, *, views: ViewsFn | None = None) -> Callable[..., tuple[Any, Sums]]:
     """Evaluation of one batch as a pure function (variables, batch) → (outputs, sums).
 
     Args:

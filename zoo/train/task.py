@@ -1,7 +1,7 @@
 """A task: what a network is trained for, as pure functions.
 
-`loss` gives values and weights per example (or per pixel, node …), so that padding, masks and class weights are one mechanism:
-the step minimises Σ value·weight / Σ weight over the whole global batch.
+`loss` gives values and weights per example (or per pixel, node …), so that padding, masks and class weights are one
+mechanism: the step minimises Σ value·weight / Σ weight over the whole global batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +68,8 @@ def classification(
         values = cross_entropy(logits, batch["label"], label_smoothing=label_smoothing)
         weights = mask_of(batch, values.shape[0]).astype(values.dtype)
         if weights_of_class is not None:
+            if len(weights_of_class) != logits.shape[-1]:
+                raise ValueError(f"{logits.shape[-1]} classes need as many class_weights, got {len(weights_of_class)}.")
             weights = weights * jnp.asarray(weights_of_class, values.dtype)[batch["label"]]
         return values, weights
 

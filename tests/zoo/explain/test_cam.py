@@ -6,6 +6,8 @@ import pytest
 
 from zoo import explain
 
+pytestmark = pytest.mark.smoke
+
 
 class Net(nn.Module):
     """conv → global mean → dense, for any number of spatial axes."""

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from zoo import explain
 
+pytestmark = pytest.mark.smoke
+
 SHAPE = (3, 4, 5, 2)
 SIZE = 40
 
