@@ -264,7 +264,8 @@ def test_saving_is_in_the_background_and_the_state_may_be_donated(tmp_path, bits
         w = jnp.arange(1 << 20, dtype=jnp.float32)
         return State(jnp.asarray(3, jnp.int32), {"w": w}, {}, (), jax.random.key(0))
 
-    # Two of them: a host view of an array keeps its memory from being donated.
+    # Two of them: the bytes compared are a view, and JAX donates nothing of which there is one. (It may also find
+    # Orbax's; then it copies. Which of the two happens is a matter of timing.)
     state, expected = make(), bits(make())
     add = jax.jit(lambda w: w + 1, donate_argnums=0)
     sealed = []
@@ -276,7 +277,6 @@ def test_saving_is_in_the_background_and_the_state_may_be_donated(tmp_path, bits
         moved = state.params["w"]
         for _ in range(5):
             moved = add(moved)
-        assert state.params["w"].is_deleted()
         checkpoints.wait()
         assert at_return == [] and sealed == [True]
         template = state.replace(params={"w": moved})

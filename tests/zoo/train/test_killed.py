@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from zoo.train import read_log
+
 # A training as a user would write it: data from the pipeline, a checkpoint every other step, the last line a hash.
 SCRIPT = """
 import functools, hashlib, os, signal, sys, threading, time
@@ -110,6 +112,7 @@ def check(run, folder, expected, kill, at):
     assert code == -signal.SIGKILL, said
     code, digest, said, _ = run(folder)
     assert code == 0 and digest == expected, said
+    assert [row["step"] for row in read_log(folder / "metrics.csv")] == list(range(2, 21, 2))
     return said
 
 

@@ -82,7 +82,7 @@ def setup(perceptron, make_batch):
 def train(setup, make_batch, tmp_path):
     """`train(data, …)`: one call of `fit` as a new process would make it."""
 
-    def run(data=None, *, folder=tmp_path, checkpoints=True, **options):
+    def run(data=None, *, folder=tmp_path, checkpoints=True, say=pytest.fail, **options):
         state, step = setup
         options = {
             "steps": STEPS,
@@ -95,7 +95,7 @@ def train(setup, make_batch, tmp_path):
         data = data or Data(make_batch)
         if not checkpoints:
             return fit(step, state, data, **options)
-        with Checkpoints(folder / "checkpoints", say=lambda line: pytest.fail(line)) as saved:
+        with Checkpoints(folder / "checkpoints", say=say) as saved:
             return fit(step, state, data, checkpoints=saved, **options)
 
     return run
@@ -194,6 +194,17 @@ def test_resuming_is_bitwise_the_same_as_not_stopping(train, make_batch, tmp_pat
     final = train(data)
     assert data.asked == [number - number % EVERY] and data.closed == 1
     assert bits(final) == bits(uninterrupted[0])
+    assert rows_of(tmp_path) == uninterrupted[1]
+
+
+def test_rows_after_the_checkpoint_that_is_used_are_dropped(train, make_batch, tmp_path, bits, uninterrupted):
+    with pytest.raises(Stop):
+        train(Data(make_batch, at=5, action=stop))
+    assert [row["step"] for row in rows_of(tmp_path)] == [2, 4]
+    (tmp_path / "checkpoints" / "manifest-4.json").unlink()
+    said, data = [], Data(make_batch)
+    assert bits(train(data, say=said.append)) == bits(uninterrupted[0])
+    assert data.asked == [2] and "Checkpoint 4" in said[0]
     assert rows_of(tmp_path) == uninterrupted[1]
 
 
