@@ -4,13 +4,13 @@
     zoo train radio_galaxies --seed 0 (1, 2)         validation accuracy 0.860, 0.865, 0.870; 8 to 10 minutes each
     zoo evaluate radio_galaxies/seed0 --split test   test accuracy 0.820 (seed 1: 0.825, seed 2: 0.840)
 
-Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21. A split has 200 images, so that the 95 % interval
-of one accuracy is about ±5 points.
+Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21. A split has 200 images, so that the 95 %
+interval of one accuracy is about ±5 points.
 
-A source may be a few pixels wide or a hundred: the network gets a close look (the central 64 pixels) and a wide one (the
-central 128, averaged to 64) as two channels. With the wide look alone (`--images.crop 128`) the short recipe reached 0.79
-instead of 0.85. The square root brings out faint lobes; all turns and mirrorings are alike, in training by chance and in
-evaluation by averaging.
+A source may be a few pixels wide or a hundred: the network gets a close look (the central 64 pixels) and a wide
+one (the central 128, averaged to 64) as two channels. With the wide look alone (`--images.crop 128`) the short
+recipe reached 0.79 instead of 0.85. The square root brings out faint lobes; all turns and mirrorings are alike,
+in training by chance and in evaluation by averaging.
 """
 
 import dataclasses
