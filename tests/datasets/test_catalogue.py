@@ -50,7 +50,8 @@ class ToyShapes(tfds.core.GeneratorBasedBuilder):
             yield number, {"image": Image.fromarray(IMAGES[number]), "label": number % 2, "title": f"toy {number}"}
 
 
-TITLE, UNITS, LICENCE, CITATION, SPLIT_POLICY, NOTES = "Toys", "grey", "free", "@misc{toys}", "As made.", "None."
+TITLE, UNITS, LICENCE, CREDIT = "Toys", "grey", "free", ""
+CITATION, SPLIT_POLICY, NOTES = "@misc{toys}", "As made.", "None."
 SPLIT_SIZES, FEATURES = {"train": 4, "test": 2}, {"image": "(5, 4, 1) uint8", "label": "0, 1"}
 
 
