@@ -393,7 +393,7 @@ def test_values_are_drawn_uniformly():
     keys = jax.random.split(jax.random.key(14), DRAWS)
     ones = jnp.ones((1, 1, 2))
     step = jnp.array([-1.0, 1.0])[:, None, None]  # mean 0 over its two pixels, or, swapped, over its two channels
-    drawn = lambda image, **ranges: jax.jit(jax.vmap(Augmentation(**ranges), (0, None)))(keys, image)  # noqa: E731
+    drawn = lambda image, **ranges: jax.jit(jax.vmap(Augmentation(**ranges), (0, None)))(keys, image)
     assert looks_uniform(np.log(drawn(ones, gain=(0.5, 2.0))[:, 0, 0, 0]), -math.log(2), math.log(2))
     gains = np.log(drawn(ones, colour_gain=(0.5, 2.0)))[:, 0, 0]
     assert looks_uniform(gains[:, 0], -math.log(2), math.log(2)) and looks_uniform(

@@ -352,7 +352,7 @@ def test_jit_vmap_and_grad(key, x, model):
 
     eager = read(variables, x)
     # XLA may fuse and reorder float32 operations: a few units in the last place.
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     jax.tree.map(close, jax.jit(read)(variables, x), eager)
     batches = jnp.stack([x, 2 * x, -x])
     mapped = jax.vmap(read, in_axes=(None, 0))(variables, batches)

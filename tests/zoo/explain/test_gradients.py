@@ -175,7 +175,7 @@ def test_var_grad_is_numpys_variance(x, score, key):
 
 @pytest.mark.parametrize("name", ["smooth_grad", "var_grad"])
 def test_noise_of_an_example_does_not_depend_on_its_batch(x, key, name):
-    f = lambda x: jnp.sum(jnp.sin(x), (1, 2, 3))  # noqa: E731
+    f = lambda x: jnp.sum(jnp.sin(x), (1, 2, 3))
     method = getattr(explain, name)
     batch = method(f, x, key=key, samples=4)
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
@@ -234,7 +234,7 @@ def test_low_precision_inputs_are_accumulated_in_float32(x, weights):
 
 
 def test_bad_input(x, score, key):
-    f = lambda x: x.sum((1, 2, 3))  # noqa: E731
+    f = lambda x: x.sum((1, 2, 3))
     with pytest.raises(ValueError, match=r"baseline must broadcast.*\(3, 4, 5, 2\); got \(4, 5, 3\)"):
         explain.integrated_gradients(f, x, baseline=np.zeros((4, 5, 3)))
     with pytest.raises(ValueError, match=r"baseline must broadcast.*got \(2, 3, 4, 5, 2\)"):

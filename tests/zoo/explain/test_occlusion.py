@@ -70,7 +70,7 @@ def test_of_a_sum_with_single_pixels_is_the_pixel(key):
 
 def test_fill_may_be_a_function(key):
     x = jax.random.normal(key, (2, 6, 5, 1))
-    f = lambda x: jnp.sum(x**2, (1, 2, 3))  # noqa: E731
+    f = lambda x: jnp.sum(x**2, (1, 2, 3))
     blurred = explain.occlusion(f, x, patch=2, stride=1, fill=lambda x: x.mean((1, 2), keepdims=True))
     np.testing.assert_array_equal(
         blurred, explain.occlusion(f, x, patch=2, stride=1, fill=x.mean((1, 2), keepdims=True))
@@ -99,7 +99,7 @@ def test_jit_chunks_batches_and_vmap(key):
 
 def test_bad_input(key):
     x = jnp.ones((2, 6, 7, 1))
-    f = lambda x: x.reshape(2, -1).sum(1)  # noqa: E731
+    f = lambda x: x.reshape(2, -1).sum(1)
     with pytest.raises(ValueError, match=r"patch \(7, 7\) is larger than the inputs' spatial shape \(6, 7\)"):
         explain.occlusion(f, x, patch=7, stride=1)
     with pytest.raises(ValueError, match=r"stride \(3, 3\) is larger than patch \(2, 2\).*never be covered"):

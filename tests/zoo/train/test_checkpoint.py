@@ -212,7 +212,7 @@ def test_another_model_is_refused_with_what_differs(tmp_path, state, other, word
 
 def test_another_dtype_is_refused(tmp_path, state):
     save_all(tmp_path, state, [10])
-    kernel = lambda p: p.astype(jnp.bfloat16) if p.ndim == 2 else p  # noqa: E731
+    kernel = lambda p: p.astype(jnp.bfloat16) if p.ndim == 2 else p
     with pytest.raises(UserError, match=r"wanted bfloat16\[4, 3\], saved float32\[4, 3\]"):
         restore(tmp_path, state.replace(params=jax.tree.map(kernel, state.params)))
 

@@ -73,7 +73,7 @@ def setup(perceptron, make_batch):
     """(state, compiled step), shared: neither is changed by training."""
     optimizer = optimiser("adamw", 0.05, weight_decay=1e-2)
     state = create_state(perceptron(), make_batch()["image"][:1], optimizer, jax.random.key(0), ema=True)
-    jitter = lambda key, x: x + 0.1 * jax.random.normal(key, x.shape)  # noqa: E731
+    jitter = lambda key, x: x + 0.1 * jax.random.normal(key, x.shape)
     step = make_step(update_fn(perceptron(), TASK, optimizer, augment=jitter), ema_decay=0.9)
     return state, parallelise(step)
 
@@ -261,7 +261,7 @@ def test_a_second_interrupt_stops_at_once(train, make_batch):
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoints(train, make_batch, tmp_path):
-    poison = lambda batch: {**batch, "image": batch["image"] * np.float32(np.nan)}  # noqa: E731
+    poison = lambda batch: {**batch, "image": batch["image"] * np.float32(np.nan)}
     with jax.debug_nans(False), pytest.raises(UserError, match=r"loss is nan at step 4\. Lower the learning rate"):
         train(Data(make_batch, at=2, action=poison))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -316,7 +316,7 @@ def test_the_monitor_chooses_the_best(setup, train, tmp_path, monitor, values, b
 
 def test_the_best_is_remembered_over_a_resume(setup, train, make_batch, tmp_path):
     course = iter([0.9, 0.1, 0.5, 0.2])
-    evaluate = lambda variables: {"accuracy": next(course)}  # noqa: E731
+    evaluate = lambda variables: {"accuracy": next(course)}
     with pytest.raises(Stop):
         train(Data(make_batch, at=3, action=stop), evaluate=evaluate)
     train(evaluate=evaluate)

@@ -56,7 +56,7 @@ def trained(mode, accumulate, dtype, steps, rate, **options):
 def test_first_step_in_float32(mode, apart):
     start, one, one_sums = trained("jit", 1, "float32", 1, 1.0, momentum=0.0)
     _, many, many_sums = trained(mode, 1, "float32", 1, 1.0, momentum=0.0)
-    gradient = lambda state: jax.tree.map(jnp.subtract, start.params, state.params)  # noqa: E731
+    gradient = lambda state: jax.tree.map(jnp.subtract, start.params, state.params)
     assert apart(gradient(many), gradient(one)) < 1e-5
     assert apart(many_sums, one_sums) < 1e-5
     assert apart(many.model_state, one.model_state) < 1e-5

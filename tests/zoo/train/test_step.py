@@ -115,7 +115,7 @@ def test_a_state_is_a_function_of_its_key(convnet, make_batch, bits):
 def test_randomness_is_of_the_step_and_the_key(make_batch, bits):
     batch = make_batch()
     state, step = build(Noisy(), batch, rate=0.0, augment=lambda key, x: x + jax.random.normal(key, x.shape))
-    loss = lambda state: float(step(state, batch)[1]["loss"])  # noqa: E731
+    loss = lambda state: float(step(state, batch)[1]["loss"])
     assert loss(state) == loss(state)
     after, _ = step(state, batch)
     assert bits(after.params) == bits(state.params)  # rate 0: only the step count differs
