@@ -355,6 +355,31 @@ def test_unknown_format_and_missing_file(tmp_path):
         load_arrays(tmp_path / "none.npz", labels=True, seed=0)
 
 
+def test_images_in_fits_units_of_their_own(tmp_path, images, labels):
+    planes = images[:3, :, :, 0]
+    units = [fits.PrimaryHDU(planes[0]), *(fits.ImageHDU(plane) for plane in planes[1:])]
+    fits.HDUList(units).writeto(tmp_path / "each.fits")
+    dataset = load_arrays(tmp_path / "each.fits", labels=False)
+    np.testing.assert_array_equal(dataset.splits["all"].arrays["image"][..., 0], planes)
+    assert "3 image HDU(s)" in dataset.description
+
+    fits.HDUList([*units, fits.ImageHDU(planes[0, :-1])]).writeto(tmp_path / "sizes.fits")
+    with pytest.raises(DataError, match=r"one size .* in HDU 0 and .* in HDU 3 \(4 image HDUs\).*first"):
+        load_arrays(tmp_path / "sizes.fits", labels=False)
+
+    fits.HDUList([fits.PrimaryHDU(planes), fits.ImageHDU(planes[0])]).writeto(tmp_path / "cube.fits")
+    dataset = load_arrays(tmp_path / "cube.fits", labels=False)
+    assert len(dataset.splits["all"]) == 3
+    assert "only HDU 0 was read" in dataset.description
+
+
+def test_data_sets_inside_hdf5_groups_are_named(tmp_path, images):
+    with h5py.File(tmp_path / "groups.h5", "w") as file:
+        file["INPUTS/Source/images"] = images
+    with pytest.raises(DataError, match="got the keys INPUTS/Source/images"):
+        load_arrays(tmp_path / "groups.h5", labels=False)
+
+
 def test_fits_without_images_labels_or_label_column(tmp_path, images, labels):
     fits.HDUList([fits.PrimaryHDU()]).writeto(tmp_path / "empty.fits")
     with pytest.raises(DataError, match=r"no inputs: expected an image cube .*0 PRIMARY \(PrimaryHDU\)"):
