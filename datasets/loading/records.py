@@ -42,6 +42,7 @@ class Dataset:
       class_names: name of each label value, or None where there are no labels.
       description: one paragraph for people, with anything done to the data on the way.
       record_names: split name → name of each record (file names of images), or None.
+      targets: for regression, name of each entry of the field "target" (D,) → its unit; None where there is none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Dataset:
     class_names: tuple[str, ...] | None
     description: str
     record_names: dict[str, tuple[str, ...]] | None = None
+    targets: dict[str, str] | None = None
 
 
 class ArraySource:

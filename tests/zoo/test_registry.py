@@ -15,7 +15,7 @@ from flax import linen as nn
 import zoo
 from zoo import taps
 from zoo.layers import BatchNorm, Conv, fold_pixels
-from zoo.models import ConvNet, DeepMerge, ResNet
+from zoo.models import ConvNet, ResNet
 
 pytestmark = pytest.mark.smoke
 
@@ -461,7 +461,3 @@ def test_dropout_follows_its_key(name, net, x64, key):
     first, _ = train(model)(variables, x, jnp.ones(2), key)
     assert np.array_equal(first, train(model)(variables, x, jnp.ones(2), key)[0])
     assert not np.allclose(first, train(model)(variables, x, jnp.ones(2), jax.random.fold_in(key, 7))[0], atol=1e-4)
-
-
-def test_models_are_the_three_families():
-    assert {zoo.card(name).module for name in NAMES} == {ConvNet, DeepMerge, ResNet}
