@@ -2,14 +2,22 @@
 
 from zoo.train.checkpoint import Checkpoints, Restored
 from zoo.train.loop import Interrupted, Log, fit, read_log
-from zoo.train.losses import balanced_weights, cross_entropy
-from zoo.train.metrics import BINS, classification_report, classification_sums, expected_calibration_error, interval
+from zoo.train.losses import balanced_weights, cross_entropy, huber
+from zoo.train.metrics import (
+    BINS,
+    classification_report,
+    classification_sums,
+    expected_calibration_error,
+    interval,
+    regression_report,
+    regression_sums,
+)
 from zoo.train.optimisers import OPTIMISERS, kernels_only, optimiser, warmup_cosine
 from zoo.train.parallel import Parallel, parallelise
 from zoo.train.progress import Progress
 from zoo.train.state import State, create_state
 from zoo.train.step import UpdateFn, finalise, make_evaluation, make_step, update_fn
-from zoo.train.task import Task, classification
+from zoo.train.task import Task, classification, regression
 
 __all__ = [
     "BINS",
@@ -32,6 +40,7 @@ __all__ = [
     "expected_calibration_error",
     "finalise",
     "fit",
+    "huber",
     "interval",
     "kernels_only",
     "make_evaluation",
@@ -39,6 +48,9 @@ __all__ = [
     "optimiser",
     "parallelise",
     "read_log",
+    "regression",
+    "regression_report",
+    "regression_sums",
     "update_fn",
     "warmup_cosine",
 ]

@@ -22,7 +22,7 @@ import numpy as np
 from zoo.errors import UserError
 from zoo.train.checkpoint import Checkpoints
 from zoo.train.parallel import Parallel
-from zoo.train.progress import Progress
+from zoo.train.progress import COLUMNS, Progress
 from zoo.train.state import State
 
 # Signature: number of the first batch wanted → iterator of batches (dicts of host arrays with equal first axes).
@@ -264,7 +264,7 @@ def _monitored(values: Mapping[str, Any], monitor: str) -> float:
 def _summary(step: int, steps: int, rows: Mapping[str, Mapping[str, Any]]) -> str:
     parts = [f"step {step}/{steps}"]
     for split, values in rows.items():
-        shown = [f"{k} {values[k]:.3f}" for k in ("loss", "accuracy") if k in values]
+        shown = [f"{k} {values[k]:.3f}" for k in COLUMNS if k in values]
         parts.append(f"{split} " + " ".join(shown))
     train = rows["train"]
     parts.append(f"{train['examples_per_second']:,.0f} examples/s, waiting for data {train['waiting']:.1%}")

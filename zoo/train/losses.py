@@ -23,6 +23,26 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, *, label_smoothing: floa
     return -(1 - label_smoothing) * picked - label_smoothing * jnp.mean(log_p, axis=-1)
 
 
+def huber(outputs: jax.Array, targets: jax.Array, *, delta: float = 1.0) -> jax.Array:
+    """Huber's loss, Σ over the last axis of e²/2 where |e| ≤ δ and δ(|e| − δ/2) beyond (Huber 1964).
+
+    Args:
+        outputs: (…, D), reduced in float32 at least.
+        targets: (…, D), in the same units.
+        delta: δ > 0, in the units of the targets; infinity gives half the squared error.
+
+    Returns:
+        (…).
+    """
+    if not delta > 0:
+        raise ValueError(f"delta must be above 0, got {delta}.")
+    dtype = jnp.promote_types(outputs.dtype, jnp.float32)
+    size = jnp.abs(outputs.astype(dtype) - targets.astype(dtype))
+    # Both branches finite for every δ: inf · 0 would be NaN in the gradient.
+    inside = jnp.minimum(size, delta)
+    return jnp.sum(inside * (size - inside / 2), axis=-1)
+
+
 def balanced_weights(counts: jax.Array) -> jax.Array:
     """Class weights N / (K · n_k), so that every class carries the same total weight.
 

@@ -1,7 +1,7 @@
 """Metrics as mergeable sums: right over batches, devices and processes, because only sums are added up.
 
-`classification_sums` is a pure function of outputs and labels; sums of two batches are added entry by entry;
-`classification_report` turns the final sums into numbers with intervals on the host.
+`classification_sums` and `regression_sums` are pure functions of outputs and truth; sums of two batches are added entry
+by entry; `classification_report` and `regression_report` turn the final sums into numbers on the host.
 """
 
 from collections.abc import Mapping, Sequence
@@ -93,4 +93,59 @@ def classification_report(sums: Mapping[str, Any], class_names: Sequence[str] | 
         "recall": recall,
         "confusion": confusion.astype(int).tolist(),
         "bins": np.asarray(sums["bins"], np.float64).tolist(),
+    }
+
+
+def regression_sums(predictions: jax.Array, targets: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """Sums of one batch, in whatever units predictions and targets share.
+
+    Targets should be of order one around zero (standardised): R² takes their variance from the sums of t and t².
+
+    Args:
+        predictions: (B, D).
+        targets: (B, D).
+        mask: (B,), 1 for real examples, 0 for padding.
+
+    Returns:
+        `count` (), and (D,) sums `error`, `absolute`, `squared`, `target`, `target_squared`. float32 at least.
+    """
+    dtype = jnp.promote_types(predictions.dtype, jnp.float32)
+    weight = mask.astype(dtype)[:, None]
+    targets = targets.astype(dtype)
+    error = predictions.astype(dtype) - targets
+    parts = {
+        "error": error,
+        "absolute": jnp.abs(error),
+        "squared": error**2,
+        "target": targets,
+        "target_squared": targets**2,
+    }
+    return {"count": jnp.sum(weight), **{name: jnp.sum(weight * part, axis=0) for name, part in parts.items()}}
+
+
+def regression_report(sums: Mapping[str, Any], scale: Sequence[float] | None = None) -> dict[str, Any]:
+    """Numbers from the sums of `regression_sums`.
+
+    Args:
+        sums: merged sums.
+        scale: D units of the sums in units of the targets, by which errors are multiplied; 1 when not given.
+
+    Returns:
+        `count`, and means over the D targets of `r2` (1 − Σe²/Σ(t − t̄)², 0 where all targets are equal), `rmse`, `mae`
+        and `bias` (mean of prediction − truth); errors in units of the targets.
+    """
+    count = max(float(sums["count"]), 1.0)
+    error, absolute, squared, target, target_squared = (
+        np.asarray(sums[name], np.float64) / count
+        for name in ("error", "absolute", "squared", "target", "target_squared")
+    )
+    unit = np.ones_like(error) if scale is None else np.asarray(scale, np.float64)
+    spread = target_squared - target**2
+    r2 = np.where(spread > 0, 1 - squared / np.where(spread > 0, spread, 1), 0.0)
+    return {
+        "count": int(float(sums["count"])),
+        "r2": float(r2.mean()),
+        "rmse": float((np.sqrt(squared) * unit).mean()),
+        "mae": float((absolute * unit).mean()),
+        "bias": float((error * unit).mean()),
     }

@@ -4,11 +4,11 @@ import sys
 from types import TracebackType
 from typing import Any
 
-COLUMNS = ("loss", "accuracy")
+COLUMNS = ("loss", "accuracy", "r2")
 
 
 class Progress:
-    """Shows loss, accuracy, examples/s, time left and the share of time spent waiting for data.
+    """Shows loss, accuracy or R², examples/s, time left and the share of time spent waiting for data.
 
     On a terminal it is a bar (`rich`); without one, or without `rich`, nothing is drawn and `line` prints.
 

@@ -150,7 +150,7 @@ def make_evaluation(model: nn.Module, task: Task, *, views: ViewsFn | None = Non
             flat = model.apply(variables, stack.reshape(-1, *stack.shape[2:]), train=False)
             outputs = jnp.mean(flat.reshape(*stack.shape[:2], *flat.shape[1:]), axis=0)
         sums: Sums = {}
-        if "label" in batch:
+        if task.truth in batch:
             values, weights = task.loss(outputs, batch)
             sums = {"loss": jnp.sum(values * weights), "weight": jnp.sum(weights), **task.metrics(outputs, batch)}
         return outputs, sums if axis_name is None else jax.lax.psum(sums, axis_name)

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from zoo.train.losses import cross_entropy
-from zoo.train.metrics import classification_report, classification_sums
+from zoo.train.losses import cross_entropy, huber
+from zoo.train.metrics import classification_report, classification_sums, regression_report, regression_sums
 
-# A batch: {"image": (B, …, C), "label": (B,), "mask": (B,) 1 = real, 0 = padding, …}.
+# A batch: {"image": (B, …, C), "label": (B,) or "target": (B, D), "mask": (B,) 1 = real, 0 = padding, …}.
 Batch = Mapping[str, jax.Array]
 # Sums that are merged by addition.
 Sums = Mapping[str, Any]
@@ -40,6 +40,7 @@ class Task:
         finalise: sums → numbers, on the host.
         predict: outputs → predictions (for classification, probabilities).
         inputs: batch → what the model takes.
+        truth: entry of the batch that loss and metrics need; batches without it can still be predicted.
     """
 
     loss: Callable[[Any, Batch], tuple[jax.Array, jax.Array]]
@@ -47,6 +48,7 @@ class Task:
     finalise: Callable[[Sums], dict[str, Any]]
     predict: Callable[[Any], Any]
     inputs: Callable[[Batch], Any] = image_of
+    truth: str = "label"
 
 
 def classification(
@@ -80,3 +82,49 @@ def classification(
         return classification_report(sums, class_names)
 
     return Task(loss=loss, metrics=metrics, finalise=finalise, predict=jax.nn.softmax)
+
+
+def regression(
+    *, centre: Sequence[float] = (0.0,), scale: Sequence[float] = (1.0,), delta: float = float("inf")
+) -> Task:
+    """Predict D numbers: Huber's loss on standardised targets; predictions in the units of the targets.
+
+    The network's outputs (B, D) are in units of `scale` around `centre`, so that one learning rate suits all targets.
+
+    Args:
+        centre: D values subtracted from the targets, such as their means over the training data.
+        scale: D positive values the targets are then divided by, such as their standard deviations.
+        delta: δ of `losses.huber` in standardised units; infinity for half the squared error.
+
+    Raises:
+        ValueError: a scale that is not positive, or not as many centres as scales.
+    """
+    centres, scales = tuple(float(c) for c in centre), tuple(float(s) for s in scale)
+    if len(centres) != len(scales) or not all(s > 0 for s in scales):
+        raise ValueError(f"centre and scale need D values each, scales above 0; got {centres} and {scales}.")
+
+    def standardised(outputs: jax.Array, batch: Batch) -> jax.Array:
+        targets = batch["target"]
+        if not outputs.shape == targets.shape == (*outputs.shape[:-1], len(scales)):
+            raise ValueError(
+                f"{len(scales)} targets: expected outputs and targets (B, {len(scales)}), got "
+                f"{outputs.shape} and {targets.shape}."
+            )
+        dtype = jnp.promote_types(outputs.dtype, jnp.float32)
+        return (targets.astype(dtype) - jnp.asarray(centres, dtype)[None]) / jnp.asarray(scales, dtype)[None]
+
+    def loss(outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        values = huber(outputs, standardised(outputs, batch), delta=delta)
+        return values, mask_of(batch, values.shape[0]).astype(values.dtype)
+
+    def metrics(outputs: jax.Array, batch: Batch) -> Sums:
+        return regression_sums(outputs, standardised(outputs, batch), mask_of(batch, outputs.shape[0]))
+
+    def finalise(sums: Sums) -> dict[str, Any]:
+        return regression_report(sums, scales)
+
+    def predict(outputs: jax.Array) -> jax.Array:
+        dtype = jnp.promote_types(outputs.dtype, jnp.float32)
+        return outputs.astype(dtype) * jnp.asarray(scales, dtype)[None] + jnp.asarray(centres, dtype)[None]
+
+    return Task(loss=loss, metrics=metrics, finalise=finalise, predict=predict, truth="target")
