@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.special import softmax
 
 from zoo import train
 from zoo.errors import UserError
 from zoo_experiments.verbs.experiment import Evaluation, Setup, setup
+from zoo_experiments.verbs.outputs import Outputs
 from zoo_experiments.verbs.runs import Run, machine, versions
-from zoo_experiments.verbs.statistics import summary
+from zoo_experiments.verbs.statistics import regression_summary, summary
 
 
 def evaluate_run(
@@ -42,10 +42,10 @@ def evaluate_run(
     """
     begun = time.perf_counter()
     source = made.data[split]
-    logits, _ = (evaluation or made.evaluation())(state.averaged, source)
-    labels = source.arrays["label"]
+    raw, _ = (evaluation or made.evaluation())(state.averaged, source)
+    truth = source.arrays[made.outputs.truth]
     seed, step = made.experiment.seed, int(state.step)
-    metrics = [{**row, "split": split, "seed": seed} for row in summary(logits, labels, made.class_names)]
+    metrics = [{**row, "split": split, "seed": seed} for row in scores(made, raw, truth)]
     results = run.read("results.json")
     looks = dict(results.get("looks", {}))
     looks[split] = looks.get(split, 0) + 1
@@ -69,47 +69,70 @@ def evaluate_run(
     run.write("results.json", results)
     write_predictions(
         run.file(f"predictions_{split}.csv"),
-        logits,
-        made.class_names,
-        labels=labels,
+        made.task.predict(raw),
+        made.outputs,
+        truth=truth,
         names=made.record_names.get(split),
     )
     return metrics
 
 
+def scores(made: Setup, raw: np.ndarray, truth: np.ndarray) -> list[dict[str, Any]]:
+    """Metrics with intervals of a network's raw outputs (N, K) against labels (N,) or targets (N, D)."""
+    if made.outputs.targets:
+        return regression_summary(np.asarray(made.task.predict(raw)), truth, made.outputs.names)
+    return summary(raw, truth, made.class_names)
+
+
 def evaluate_other(run: Run, *, data: str, split: str) -> list[dict[str, Any]]:
-    """Metrics of a run on other labelled data with the same classes; nothing is written.
+    """Metrics of a run on other data with the same classes or targets; nothing is written.
 
     Raises:
-        UserError: other classes, or images that become another shape.
+        UserError: other classes or targets, or images that become another shape.
     """
-    made = setup(dataclasses.replace(run.experiment, data=data), splits=(split,))
-    for what, theirs, ours in (("classes", made.class_names, run.class_names), ("images", made.shape, run.shape)):
-        if theirs != ours:
-            raise UserError(f"{data} has {what} {theirs}, the network of {run.folder} was trained on {ours}.")
-    logits, _ = made.evaluation()(run.weights(made).state.averaged, made.data[split])
-    rows = summary(logits, made.data[split].arrays["label"], made.class_names)
+    made = setup(dataclasses.replace(run.experiment, data=data), splits=(split,), outputs=run.outputs)
+    if made.shape != run.shape:
+        raise UserError(f"{data} has images {made.shape}, the network of {run.folder} was trained on {run.shape}.")
+    source = made.data[split]
+    raw, _ = made.evaluation()(run.weights(made).state.averaged, source)
+    rows = scores(made, raw, source.arrays[made.outputs.truth])
     return [{**row, "split": f"{data} {split}"} for row in rows]
 
 
 def write_predictions(
     path: Path,
-    logits: np.ndarray,
-    class_names: Sequence[str],
+    predictions: np.ndarray,
+    outputs: Outputs,
     *,
-    labels: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """One row per record: number, name, true class, predicted class, probability of every class."""
-    probabilities = softmax(np.asarray(logits, np.float64), axis=1)
+    """One row per record: its number and name; then true class, predicted class and probability of every class, or for
+    every target the truth and the prediction.
+
+    Args:
+        path: the CSV file.
+        predictions: (N, K) probabilities, or (N, D) numbers in the units of the targets.
+        outputs: what they mean.
+        truth: (N,) labels or (N, D) targets.
+        names: N names of the records.
+    """
+    known = truth is not None
+    if outputs.targets:
+        head = [column for t in outputs.names for column in ([f"true {t}"] if known else []) + [f"predicted {t}"]]
+    else:
+        head = [*(["true"] if known else []), "predicted", *(f"p {name}" for name in outputs.names)]
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        head = ["record", *(["name"] if names else []), *(["true"] if labels is not None else []), "predicted"]
-        writer.writerow([*head, *(f"p {name}" for name in class_names)])
-        for i, row in enumerate(probabilities):
-            name = [names[i]] if names else []
-            truth = [class_names[labels[i]]] if labels is not None else []
-            writer.writerow([i, *name, *truth, class_names[row.argmax()], *(f"{p:.6f}" for p in row)])
+        writer.writerow(["record", *(["name"] if names else []), *head])
+        for i, row in enumerate(np.asarray(predictions, np.float64)):
+            if outputs.targets:
+                both = zip(truth[i] if known else row, row, strict=True)
+                cells = [f"{value:.6g}" for t, p in both for value in ([t] if known else []) + [p]]
+            else:
+                first = [outputs.names[truth[i]]] if known else []
+                cells = [*first, outputs.names[row.argmax()], *(f"{p:.6f}" for p in row)]
+            writer.writerow([i, *([names[i]] if names else []), *cells])
 
 
 def value_of(results: Mapping[str, Any], name: str, split: str) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from zoo_datasets.loading.pipeline import batches, in_memory
 from zoo_datasets.loading.records import ArraySource, Dataset
 from zoo_experiments.verbs.checks import require, require_at_least, require_finite, require_share
 from zoo_experiments.verbs.images import Images
+from zoo_experiments.verbs.outputs import Outputs, outputs_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Optimisation:
         ema: decay of the moving average of the weights, which is then what is evaluated; 0 for none.
         label_smoothing: share of the target spread over all classes.
         class_weights: `balanced` gives every class the same total weight in the loss; `none` every example.
+        huber: for regression, error in standard deviations of the target from which on the loss grows linearly, not
+            quadratically, so that a few wild examples do not rule; 0 for never.
 
     Raises:
         UserError: a value out of range.
@@ -57,12 +60,13 @@ class Optimisation:
     ema: float = 0.0
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
+    huber: float = 0.0
 
     def __post_init__(self) -> None:
         require_finite("optimisation.learning_rate", self.learning_rate, positive=True)
         for name in ("warmup", "momentum", "ema", "label_smoothing"):
             require_share(f"optimisation.{name}", getattr(self, name))
-        for name in ("weight_decay", "clip"):
+        for name in ("weight_decay", "clip", "huber"):
             require_finite(f"optimisation.{name}", getattr(self, name))
         require_at_least("optimisation.accumulate", self.accumulate, 1)
 
@@ -84,9 +88,14 @@ class Experiment:
         evaluations: how often per training the validation data is evaluated and a checkpoint written.
         views: `d4` averages the outputs over the 8 turns and mirrorings of each image in evaluation; `one` does not.
         select: which weights are kept as the result: those at the end (`last`) or those with the best validation
-            accuracy (`best`, an optimistic choice).
+            accuracy or R² (`best`, an optimistic choice).
         dtype: of the computation; weights and losses stay float32.
-        seed: of initialisation, order, augmentation and dropout.
+        train_examples: number of training records that are used, 0 for all: a random choice by the seed, with the
+            shares of the classes kept; a smaller choice is part of a larger one.
+        score: metric that stands for the result in tables; accuracy or r2 when empty.
+        baseline: what the baseline models of `zoo baseline` are given: `features` made from the images by hand, or the
+            name of a field of the data.
+        seed: of initialisation, order, augmentation, dropout and choice of training records.
         layer: default layer for Grad-CAM.
 
     Raises:
@@ -106,10 +115,14 @@ class Experiment:
     views: Literal["one", "d4"] = "one"
     select: Literal["last", "best"] = "last"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    train_examples: int = 0
+    score: str = ""
+    baseline: str = "features"
     seed: int = 0
     layer: str = ""
 
     def __post_init__(self) -> None:
+        require_at_least("train_examples", self.train_examples, 0)
         for name in ("epochs", "batch_size", "evaluations"):
             require_at_least(name, getattr(self, name), 1)
         require(0 <= self.seed < 2**32, "seed", "0 … 2³² − 1", self.seed)
@@ -146,7 +159,7 @@ class Setup:
 
     Attributes:
         experiment: the experiment.
-        class_names: names of the classes.
+        outputs: what the outputs of the network mean.
         shape: (H, W, C) of the preprocessed images.
         data: split → records in memory, preprocessed; only the splits asked for.
         record_names: split → name of each record, where the data has names.
@@ -157,7 +170,7 @@ class Setup:
     """
 
     experiment: Experiment
-    class_names: tuple[str, ...]
+    outputs: Outputs
     shape: tuple[int, ...]
     data: Mapping[str, ArraySource]
     record_names: Mapping[str, tuple[str, ...]]
@@ -165,6 +178,11 @@ class Setup:
     task: train.Task
     optimizer: optax.GradientTransformation
     steps: int
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; empty for regression."""
+        return self.outputs.class_names
 
     @property
     def example(self) -> np.ndarray:
@@ -229,38 +247,77 @@ class Evaluation:
         return train.finalise(self.setup.task, sums)
 
 
-_FOR_THE_NETWORK = ("image", "label", "mask")
+_FOR_THE_NETWORK = ("image", "label", "target", "mask")
 
 
-def setup(experiment: Experiment, *, splits: Iterable[str] = ("train", "validation")) -> Setup:
+def setup(
+    experiment: Experiment, *, splits: Iterable[str] = ("train", "validation"), outputs: Outputs | None = None
+) -> Setup:
     """Load the data of an experiment and make its functions.
+
+    Args:
+        experiment: its settings.
+        splits: which splits to read.
+        outputs: what the outputs mean, when a run has fixed it; else it follows from the data, and for regression the
+            training split must be among the splits.
 
     Raises:
         UserError: the data does not fit the model or the options.
     """
     dataset = load(experiment.data, labels=True, seed=0)
-    return assemble(experiment, dataset, splits=splits)
+    return assemble(experiment, dataset, splits=splits, outputs=outputs)
 
 
-def assemble(experiment: Experiment, dataset: Dataset, *, splits: Iterable[str]) -> Setup:
+def assemble(
+    experiment: Experiment, dataset: Dataset, *, splits: Iterable[str], outputs: Outputs | None = None
+) -> Setup:
     """`setup` for a data set that is already loaded."""
-    if dataset.class_names is None:
-        raise UserError(f"{dataset.name} has no labels: training and evaluation need them, `zoo predict` does not.")
+    found = outputs_of(dataset)
+    if outputs is not None and outputs.names != found.names:
+        raise UserError(
+            f"{dataset.name} has {found.kind} of {found.names}, the network was trained on {outputs.names}."
+        )
     missing = [split for split in splits if split not in dataset.splits]
     if missing:
         raise UserError(f"{dataset.name} has no split {missing[0]!r}; there are: {', '.join(dataset.splits)}.")
-    classes = len(dataset.class_names)
+    classes = len(found.class_names) or None
     data = {name: in_memory(dataset.splits[name], experiment.images, num_classes=classes) for name in splits}
     shapes = {name: source.arrays["image"].shape[1:] for name, source in data.items()}
     if len(set(shapes.values())) > 1:
         raise UserError(f"The splits of {dataset.name} have images of different shapes: {shapes}.")
     shape = next(iter(shapes.values()))
-    return make(experiment, dataset.class_names, shape, data=data, record_names=dataset.record_names)
+    if "train" in data and experiment.train_examples:
+        data["train"] = chosen(data["train"], experiment.train_examples, seed=experiment.seed)
+    if outputs is None:
+        outputs = found.standardised_by(data["train"].arrays["target"]) if found.targets else found
+    return make(experiment, outputs, shape, data=data, record_names=dataset.record_names)
+
+
+def chosen(source: ArraySource, count: int, *, seed: int) -> ArraySource:
+    """`count` records at random, with the shares of the classes kept up to rounding; nested in `count`.
+
+    Raises:
+        UserError: there are not that many, or a class would be left without a record.
+    """
+    if count > len(source):
+        raise UserError(f"train_examples asks for {count} records, there are {len(source)}.")
+    labels = source.arrays.get("label", np.zeros(len(source), int))
+    order = np.random.default_rng([seed, 1]).permutation(len(source))
+    # Each record's rank among those of its class, as a share of the class: the first ones are a stratified choice.
+    rank = np.empty(len(source))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        rank[members] = (np.arange(members.size) + 0.5) / members.size
+    kept = order[np.argsort(rank[order], kind="stable")][:count]
+    lost = set(np.unique(labels)) - set(np.unique(labels[kept]))
+    if lost:
+        raise UserError(f"With train_examples {count} the class {min(lost)} has no training record; take more.")
+    return ArraySource(source.take(np.sort(kept)))
 
 
 def make(
     experiment: Experiment,
-    class_names: tuple[str, ...],
+    outputs: Outputs,
     shape: tuple[int, ...],
     *,
     data: Mapping[str, ArraySource] | None = None,
@@ -269,23 +326,31 @@ def make(
     """The functions of an experiment; without data, enough to restore its weights and predict."""
     data = data or {}
     how = experiment.optimisation
-    weights = None
-    if how.class_weights == "balanced" and "train" in data:
-        counts = np.bincount(data["train"].arrays["label"], minlength=len(class_names))
-        absent = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
-        if absent:
-            raise UserError(f"Balanced class weights need training examples of every class; {absent} have none.")
-        weights = np.asarray(train.balanced_weights(counts)).tolist()
-    task = train.classification(class_weights=weights, label_smoothing=how.label_smoothing, class_names=class_names)
+    task = _task(how, outputs, data.get("train"))
     examples = len(data["train"]) if "train" in data else experiment.batch_size
     steps = max(1, -(-experiment.epochs * examples // experiment.batch_size))
     schedule = train.warmup_cosine(how.learning_rate, steps=steps, warmup=int(how.warmup * steps))
     optimizer = train.optimiser(
         how.optimiser, schedule, weight_decay=how.weight_decay, momentum=how.momentum, clip=how.clip or None
     )
-    model = build_model(experiment, num_classes=len(class_names), channels=shape[-1])
+    model = build_model(experiment, num_classes=len(outputs.names), channels=shape[-1])
     _require_fit(experiment, model, shape)
-    return Setup(experiment, class_names, shape, data, dict(record_names or {}), model, task, optimizer, steps)
+    return Setup(experiment, outputs, shape, data, dict(record_names or {}), model, task, optimizer, steps)
+
+
+def _task(how: Optimisation, outputs: Outputs, source: ArraySource | None) -> train.Task:
+    if outputs.targets:
+        return train.regression(centre=outputs.centre, scale=outputs.scale, delta=how.huber or np.inf)
+    weights = None
+    if how.class_weights == "balanced" and source is not None:
+        counts = np.bincount(source.arrays["label"], minlength=len(outputs.class_names))
+        absent = [name for name, count in zip(outputs.class_names, counts, strict=True) if count == 0]
+        if absent:
+            raise UserError(f"Balanced class weights need training examples of every class; {absent} have none.")
+        weights = np.asarray(train.balanced_weights(counts)).tolist()
+    return train.classification(
+        class_weights=weights, label_smoothing=how.label_smoothing, class_names=outputs.class_names
+    )
 
 
 def build_model(experiment: Experiment, *, num_classes: int, channels: int) -> nn.Module:
@@ -311,7 +376,7 @@ def build_model(experiment: Experiment, *, num_classes: int, channels: int) -> n
 
 # Options of models that follow from something else → from what.
 _SET_BY_US = {
-    "num_classes": "it is the number of classes of the data",
+    "num_classes": "it is the number of classes or targets of the data",
     "in_channels": "it is the number of channels of the images",
     "dtype": "use --dtype",
     "axis_name": "training sets it",

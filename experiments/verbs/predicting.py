@@ -1,6 +1,7 @@
-"""`zoo predict`: probabilities of a run's classes for the user's own images, without labels."""
+"""`zoo predict`: probabilities of a run's classes, or its targets, for the user's own images, without labels."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from zoo_experiments.verbs.evaluating import write_predictions
 from zoo_experiments.verbs.runs import Run
 
 
-def predict_run(run: Run, *, data: str, out: Path) -> dict[str, int]:
-    """Classify images and write one row each to a CSV file.
+def predict_run(run: Run, *, data: str, out: Path) -> dict[str, Any]:
+    """Predict for images and write one row each to a CSV file.
 
     The images go through the same crop, resizing, scaling and stretch as in training; values keep their meaning
     only if they come in the units of the training images.
@@ -23,7 +24,7 @@ def predict_run(run: Run, *, data: str, out: Path) -> dict[str, int]:
         out: the CSV file.
 
     Returns:
-        Class → number of images predicted as it.
+        Class → number of images predicted as it; target → mean of the predictions.
 
     Raises:
         UserError: the images have another number of channels than the network was trained on.
@@ -43,8 +44,10 @@ def predict_run(run: Run, *, data: str, out: Path) -> dict[str, int]:
         rows.append(evaluation(state.averaged, source)[0])
         known = (dataset.record_names or {}).get(split)
         names += known or [f"{split} {i}" for i in range(len(source))]
-    logits = np.concatenate(rows)
+    predictions = np.asarray(made.task.predict(np.concatenate(rows)))
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(out, logits, run.class_names, names=names)
-    counts = np.bincount(logits.argmax(1), minlength=len(run.class_names))
+    write_predictions(out, predictions, run.outputs, names=names)
+    if run.outputs.targets:
+        return dict(zip(run.outputs.names, predictions.mean(0).tolist(), strict=True))
+    counts = np.bincount(predictions.argmax(1), minlength=len(run.class_names))
     return dict(zip(run.class_names, counts.tolist(), strict=True))

@@ -16,6 +16,7 @@ import jax
 from zoo import train
 from zoo.errors import UserError, closest
 from zoo_experiments.verbs.experiment import Experiment, Setup, as_json, differences, from_json, make, setup
+from zoo_experiments.verbs.outputs import Outputs, outputs_from_json
 
 _PACKAGES = (
     "symmetry-zoo",
@@ -38,15 +39,20 @@ class Run:
         folder: where it is.
         name: name of the experiment.
         experiment: its settings.
-        class_names: classes of the data it was trained on.
+        outputs: what the outputs of its network mean.
         shape: (H, W, C) of its preprocessed images.
     """
 
     folder: Path
     name: str
     experiment: Experiment
-    class_names: tuple[str, ...]
+    outputs: Outputs
     shape: tuple[int, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes of the data it was trained on; empty for regression."""
+        return self.outputs.class_names
 
     def file(self, name: str) -> Path:
         """Path of a file of the run."""
@@ -63,8 +69,8 @@ class Run:
     def setup(self, *, splits: tuple[str, ...] = ()) -> Setup:
         """The functions of the run, with the splits asked for in memory."""
         if splits:
-            return setup(self.experiment, splits=splits)
-        return make(self.experiment, self.class_names, self.shape)
+            return setup(self.experiment, splits=splits, outputs=self.outputs)
+        return make(self.experiment, self.outputs, self.shape)
 
     def weights(self, made: Setup) -> train.Restored:
         """The weights the run keeps (`select`), as a restored state.
@@ -94,7 +100,7 @@ def start_run(folder: Path, name: str, made: Setup) -> Run:
         "experiment": name,
         "settings": as_json(made.experiment),
         "data": {
-            "class_names": list(made.class_names),
+            **made.outputs.as_json(),
             "image_shape": list(made.shape),
             "records": {split: len(source) for split, source in made.data.items()},
         },
@@ -189,6 +195,6 @@ def _run(folder: Path, config: Mapping[str, Any]) -> Run:
         folder,
         config["experiment"],
         experiment,
-        tuple(config["data"]["class_names"]),
+        outputs_from_json(config["data"]),
         tuple(config["data"]["image_shape"]),
     )

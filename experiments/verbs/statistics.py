@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
+from scipy.stats import rankdata
 
 from zoo import train
 
@@ -16,7 +17,9 @@ def summary(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) 
 
     Proportions (accuracy, recall of each class) carry Wilson intervals; means over classes or examples (balanced
     accuracy, nll in nats, expected calibration error) percentile bootstrap intervals over examples, stratified by
-    class for the first (Efron & Tibshirani 1993, ch. 13).
+    class for the first (Efron & Tibshirani 1993, ch. 13). Two classes also have the areas under the ROC curve
+    (`roc_auc`) and under the curve of precision against recall (`average_precision`), with the second class as the
+    positive one, by bootstrap stratified by class.
 
     Args:
         logits: (N, K).
@@ -37,7 +40,65 @@ def summary(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) 
     rows.append(_bootstrap("nll", lambda i: nll[i[0]].mean(axis=-1), everything))
     confidence = np.exp(log_p.max(1))
     rows.append(_bootstrap("ece", lambda i: _calibration(confidence[i[0]], hits[i[0]]), everything))
+    if len(class_names) == 2 and len(present) == 2:
+        margin = log_p[:, 1] - log_p[:, 0]
+        rows.append(_bootstrap("roc_auc", lambda i: roc_auc(margin[i[0]], margin[i[1]]), groups))
+        rows.append(_bootstrap("average_precision", lambda i: average_precision(margin[i[0]], margin[i[1]]), groups))
     return rows
+
+
+def regression_summary(predictions: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Metrics of predicted numbers, each with a percentile bootstrap interval over examples; rows as in `summary`.
+
+    `r2` = 1 − Σe²/Σ(t − t̄)², `rmse`, `mae` and `bias` (mean of e = prediction − truth) of each target, in its units;
+    with more than one target their names follow. For a target called `redshift` also `sigma_nmad` = 1.4826 · median
+    |d − median d| of d = e / (1 + z), and `outliers`, the share of |d| > 0.15 (Ilbert+06, Hildebrandt+10), with
+    Wilson's interval.
+
+    Args:
+        predictions: (N, D) in the units of the targets.
+        targets: (N, D).
+        names: D names.
+    """
+    errors = np.asarray(predictions, np.float64) - np.asarray(targets, np.float64)
+    everything = [np.arange(len(errors))]
+    rows = []
+    for column, name in enumerate(names):
+        e, t = errors[:, column], np.asarray(targets, np.float64)[:, column]
+        ending = f" {name}" if len(names) > 1 else ""
+        statistics = {
+            "r2": lambda i, e=e, t=t: 1 - (e[i] ** 2).sum(-1) / ((t[i] - t[i].mean(-1, keepdims=True)) ** 2).sum(-1),
+            "rmse": lambda i, e=e: np.sqrt((e[i] ** 2).mean(-1)),
+            "mae": lambda i, e=e: np.abs(e[i]).mean(-1),
+            "bias": lambda i, e=e: e[i].mean(-1),
+        }
+        if name == "redshift":
+            d = e / (1 + t)
+            statistics["sigma_nmad"] = lambda i, d=d: _nmad(d[i])
+        rows += [_bootstrap(what + ending, lambda i, f=f: f(i[0]), everything) for what, f in statistics.items()]
+        if name == "redshift":
+            rows.append(_proportion(f"outliers{ending}", (np.abs(d) > 0.15).astype(np.float64)))
+    return rows
+
+
+def roc_auc(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve: share of pairs in which the positive has the larger score, ties half (…, n), (…, p)."""
+    n, p = negatives.shape[-1], positives.shape[-1]
+    ranks = rankdata(np.concatenate([negatives, positives], axis=-1), axis=-1)
+    return (ranks[..., n:].sum(-1) - p * (p + 1) / 2) / (n * p)
+
+
+def average_precision(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Mean over the positives of the precision among what scores at least as high (…, n), (…, p) → (…)."""
+    n, p = negatives.shape[-1], positives.shape[-1]
+    # Among all, and among the positives alone, the number that score at least as high as each positive.
+    above = n + p + 1 - rankdata(np.concatenate([negatives, positives], axis=-1), method="min", axis=-1)[..., n:]
+    true = p + 1 - rankdata(positives, method="min", axis=-1)
+    return (true / above).mean(-1)
+
+
+def _nmad(values: np.ndarray) -> np.ndarray:
+    return 1.4826 * np.median(np.abs(values - np.median(values, axis=-1, keepdims=True)), axis=-1)
 
 
 def _proportion(name: str, hits: np.ndarray) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def train_experiment(
             every=-(-made.steps // experiment.evaluations),
             report=functools.partial(train.finalise, made.task),
             evaluate=evaluation.numbers,
+            monitor=made.outputs.score,
             checkpoints=checkpoints,
             log=folder,
             batches_per_epoch=len(made.data["train"]) / experiment.batch_size,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from zoo_experiments.verbs.evaluating import as_text, value_of, write_predictions
+from zoo_experiments.verbs.outputs import Outputs
 
 
 def table(path):
@@ -79,14 +80,14 @@ def test_other_channels_are_refused(zoo, trained, arrays, other):
 
 
 def test_predictions_are_written_with_names_and_without_truth(tmp_path):
-    logits = np.log([[0.25, 0.75], [0.5, 0.5]])
-    write_predictions(tmp_path / "p.csv", logits, ("a", "b"), names=["one.png", "x,y.png"])
+    probabilities, classes = np.array([[0.25, 0.75], [0.5, 0.5]]), Outputs(("a", "b"))
+    write_predictions(tmp_path / "p.csv", probabilities, classes, names=["one.png", "x,y.png"])
     assert (tmp_path / "p.csv").read_text().splitlines() == [
         "record,name,predicted,p a,p b",
         "0,one.png,b,0.250000,0.750000",
         '1,"x,y.png",a,0.500000,0.500000',
     ]
-    write_predictions(tmp_path / "p.csv", logits[:1], ("a", "b"), labels=np.array([0]))
+    write_predictions(tmp_path / "p.csv", probabilities[:1], classes, truth=np.array([0]))
     assert (tmp_path / "p.csv").read_text() == "record,true,predicted,p a,p b\n0,a,b,0.250000,0.750000\n"
 
 
