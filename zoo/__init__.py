@@ -1,7 +1,8 @@
 """A model zoo in JAX for science: architectures chosen for the symmetry of their data.
 
-`zoo.create`, `zoo.names` and `zoo.card` give models; `zoo.taps` reads their layers; `zoo.train` trains them,
-`zoo.explain` explains any JAX function, `zoo.augment` transforms images inside a jitted step.
+`zoo.create`, `zoo.names` and `zoo.card` give models; `zoo.taps` reads their layers and `zoo.footprint` the pixels that a
+layer sees; `zoo.train` trains them, `zoo.explain` explains any JAX function, `zoo.augment` transforms images inside a
+jitted step.
 """
 
 import importlib
@@ -12,7 +13,7 @@ from zoo.registry import card, create, names, options, parameters
 
 __version__ = "0.1.0"
 
-_LAZY = ("augment", "explain", "layers", "models", "taps", "train")
+_LAZY = ("augment", "explain", "footprint", "layers", "models", "taps", "train", "weights")
 
 __all__ = ["UnknownName", "UserError", "card", "create", "names", "options", "parameters", *_LAZY]
 

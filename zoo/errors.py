@@ -15,6 +15,10 @@ class UnknownName(UserError, KeyError):
         return self.args[0]
 
 
+class WeightsError(UserError, ValueError):
+    """Weights that cannot be used as asked; the text lists what differs."""
+
+
 def closest(name: str, known: Iterable[str], *, count: int = 3) -> list[str]:
     """Up to `count` of the `known` names that look like `name`, best first."""
     lowered = {k.lower(): k for k in known}

@@ -18,7 +18,7 @@ def check_image(
     Raises:
         ValueError: naming what was expected and what came.
     """
-    layouts = {1: "(B, T, C)", 2: "(B, H, W, C)", 3: "(B, D, H, W, C)"}
+    layouts = {0: "(B, C)", 1: "(B, T, C)", 2: "(B, H, W, C)", 3: "(B, D, H, W, C)"}
     if inputs.ndim - 2 not in ndims:
         expected = " or ".join(layouts[n] for n in ndims)
         raise ValueError(f"{name} takes arrays {expected}, channels last; got shape {tuple(inputs.shape)}.")
@@ -27,7 +27,7 @@ def check_image(
             f"{name} was made for in_channels={channels}, but the input has {inputs.shape[-1]} channels "
             f"(shape {tuple(inputs.shape)}, channels last)."
         )
-    if min(inputs.shape[1:-1]) < minimum:
+    if min(inputs.shape[1:-1], default=minimum) < minimum:
         raise ValueError(
             f"{name} halves its input down to nothing: every spatial axis needs at least {minimum} pixels, "
             f"got {tuple(inputs.shape[1:-1])}."

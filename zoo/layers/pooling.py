@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from zoo.layers.convolution import Padding, pad_spatial
 
 
-def _windows(x: jax.Array, window: int, stride: int) -> list[jax.Array]:
+def strided_windows(x: jax.Array, window: int, stride: int) -> list[jax.Array]:
     """The window^d strided slices of `x` (B, …, C): entry k of the list holds the k-th entry of every window."""
     sizes = [(n - window) // stride + 1 for n in x.shape[1:-1]]
     if min(sizes, default=1) < 1:
@@ -53,12 +53,12 @@ def max_pool(
         (B, …, C) with sizes ⌊(n + 2·pad − window) / stride⌋ + 1.
     """
     x = pad_spatial(x, [(pad, pad)] * (x.ndim - 2), padding, value=-jnp.inf) if pad else x
-    return _pairwise(jnp.maximum, _windows(x, window, stride or window))
+    return _pairwise(jnp.maximum, strided_windows(x, window, stride or window))
 
 
 def avg_pool(x: jax.Array, *, window: int = 2, stride: int | None = None) -> jax.Array:
     """Mean over windows of `window` pixels a side, every `stride` pixels (default: side by side); no padding."""
-    slices = _windows(x, window, stride or window)
+    slices = strided_windows(x, window, stride or window)
     return functools.reduce(jnp.add, slices) / len(slices)
 
 

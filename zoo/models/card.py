@@ -6,26 +6,35 @@ from typing import Any, Literal
 
 from flax import linen as nn
 
+_DESCRIPTIONS = {
+    "translation": "translation by {step} px",
+    "C4": "C4 (turns by 90°), square sides multiple of {step} px",
+    "D4": "D4 (turns by 90° and mirrorings), square sides multiple of {step} px",
+}
+
 
 @dataclass(frozen=True)
 class Symmetry:
     """A symmetry that a model declares, and the conditions under which it is exact.
 
     Attributes:
-        group: what acts on the input. `"translation"`: cyclic shifts along the spatial axes.
+        group: what acts on the input. `"translation"`: cyclic shifts along the spatial axes. `"C4"`: quarter turns of
+            a square image about its centre. `"D4"`: these and the mirrorings.
         action: `"invariant"`: the output does not change; `"equivariant"`: it moves along.
-        step: shifts are exact in multiples of this many pixels (the product of all strides), on sizes that it divides.
+        step: in pixels. Shifts are exact in multiples of it (the product of all strides), on sizes that it divides;
+            turns and mirrorings are exact on square images whose side it divides.
         config: options of `zoo.create` under which it holds.
     """
 
-    group: Literal["translation"]
+    group: Literal["translation", "C4", "D4"]
     action: Literal["invariant", "equivariant"]
     step: int
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         options = ", ".join(f"{k}={v!r}" for k, v in self.config.items())
-        return f"{self.action} to {self.group} by {self.step} px" + (f" ({options})" if options else "")
+        description = _DESCRIPTIONS[self.group].format(step=self.step)
+        return f"{self.action} to {description}" + (f" ({options})" if options else "")
 
 
 @dataclass(frozen=True)
