@@ -18,8 +18,9 @@ def load_arrays(path: str | Path, *, labels: bool = True, seed: int = 0) -> Data
     """Read the user's own images, and labels, into memory.
 
     Formats: `.npz` and HDF5 with images under x, images, inputs or image and labels under y, labels or label, or with
-    the splits x_train, y_train, x_validation (valid, val), …, and optionally class_names; FITS with an image cube and a
-    table column of labels; a folder of PNG, JPEG or TIFF images in class folders, optionally below train, validation
+    the splits x_train, y_train, x_validation (valid, val), …, and optionally class_names; there, numbers to be
+    predicted go under targets, (N,) or (N, D), with optional target_names and target_units; FITS with an image cube and
+    a table column of labels; a folder of PNG, JPEG or TIFF images in class folders, optionally below train, validation
     and test.
 
     Images (N, H, W) get a channel axis; (N, C, H, W) with C ≤ 32 < H, W is transposed to (N, H, W, C). Floats become
@@ -33,7 +34,8 @@ def load_arrays(path: str | Path, *, labels: bool = True, seed: int = 0) -> Data
       seed: of the split that is made, 0 ≤ seed < 2⁶⁴.
 
     Returns:
-      Splits "train", "validation" and "test" of {"image": (H, W, C), "label": int32}, or "all" of {"image": (H, W, C)}.
+      Splits "train", "validation" and "test" of {"image": (H, W, C), "label": int32}, or of {"image", "target": (D,)
+      float32}; or "all" of {"image": (H, W, C)}.
 
     Raises:
       FileNotFoundError: no such path.
@@ -51,6 +53,13 @@ def load_arrays(path: str | Path, *, labels: bool = True, seed: int = 0) -> Data
         whole = np.concatenate(list(images.values())) if len(images) > 1 else next(iter(images.values()))
         description = _describe(path, {ALL: whole}, notes)
         return Dataset(str(path), {ALL: ArraySource({"image": whole})}, None, description, _names(raw))
+    if raw.targets:
+        targets = {split: _targets(path, part, len(images[split])) for split, part in raw.parts.items()}
+        arrays = {split: {"image": images[split], "target": targets[split]} for split in images}
+        arrays = _with_all_splits(path, arrays, (), seed, notes)
+        description = _describe(path, {split: fields["image"] for split, fields in arrays.items()}, notes)
+        splits = {split: ArraySource(fields) for split, fields in arrays.items()}
+        return Dataset(str(path), splits, None, description, targets=raw.targets)
     numbers, class_names = _labels(path, raw, images, notes)
     arrays = {split: {"image": images[split], "label": numbers[split]} for split in images}
     arrays = _with_all_splits(path, arrays, class_names, seed, notes)
@@ -115,6 +124,24 @@ def _images(path: Path, part: Part, notes: list[str]) -> np.ndarray:
                 f"{len(bad)} record(s). Mask or replace them."
             )
     return array
+
+
+def _targets(path: Path, part: Part, expected: int) -> np.ndarray:
+    """Numbers to be predicted as (N, D) float32, finite."""
+    values = np.asarray(part.labels)
+    if values.dtype.kind not in "iuf" or values.ndim not in (1, 2) or len(values) != expected:
+        raise DataError(
+            f"{path}: targets of {part.where} should be numbers ({expected},) or ({expected}, D), got {values.dtype} "
+            f"{values.shape}."
+        )
+    values = values.reshape(expected, -1).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(bad):
+        raise DataError(
+            f"{path}, record {_record(part, bad[0])} of {part.where}: targets should be finite, got NaN or Inf in "
+            f"{len(bad)} record(s). Leave these records out."
+        )
+    return values
 
 
 def _labels(
@@ -195,8 +222,15 @@ def _with_all_splits(
     else:
         notes.append("The splits are the file's own.")
         return arrays
-    labels = arrays[source]["label"]
-    _require_classes(path, labels, class_names, least=len(made))
+    if "label" in arrays[source]:
+        labels = arrays[source]["label"]
+        _require_classes(path, labels, class_names, least=len(made))
+    else:
+        # Numbers have no classes to keep in proportion.
+        labels = np.zeros(len(arrays[source]["target"]), np.int64)
+        if len(labels) < len(made):
+            raise DataError(f"{path}: expected at least {len(made)} records to split, got {len(labels)}.")
+        notes[-1] = notes[-1].replace(", class by class,", "")
     parts = zip(made, stratified_split(labels, seed=seed, fractions=fractions), strict=True)
     divided = {split: {name: values[chosen] for name, values in arrays[source].items()} for split, chosen in parts}
     complete = {**{split: fields for split, fields in arrays.items() if split != source}, **divided}

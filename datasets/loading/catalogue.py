@@ -17,7 +17,17 @@ from zoo_datasets.loading.sources import data_dir as default_data_dir
 from zoo_datasets.loading.tfds_source import TfdsSource, find_prepared, open_builder
 
 # Name of the data set and of its module in this package → its builder. Loaded when asked for.
-_BUILDERS = {"radio_galaxies": "RadioGalaxies"}
+_BUILDERS = {
+    "radio_galaxies": "RadioGalaxies",
+    "angles": "Angles",
+    "circles": "Circles",
+    "galaxies": "Galaxies",
+    "lenses": "Lenses",
+    "photoz": "Photoz",
+    "digits": "Digits",
+    "galaxy10": "Galaxy10",
+    "deepmerge": "DeepMerge",
+}
 _TFDS = "tfds:"
 
 
@@ -25,7 +35,8 @@ class UnknownName(KeyError):
     """No data set of this name; the text gives the closest names and the list."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        close = difflib.get_close_matches(name, known, cutoff=0.7)
+        close = close or difflib.get_close_matches(name.partition("/")[0], known, cutoff=0.7)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         self.text = (
             f"there is no data set '{name}'.{hint} Known: {', '.join(known)}; tfds:NAME for one that TFDS has "
@@ -67,15 +78,35 @@ class Description:
 
 
 def names() -> tuple[str, ...]:
-    """Names of the data sets that this package can prepare."""
+    """Names of the data sets that this package can prepare, without their configurations."""
     return tuple(_BUILDERS)
+
+
+def configurations(name: str) -> tuple[str, ...]:
+    """Names of a data set's configurations, the default one first; empty when there is only one.
+
+    Args:
+      name: one of `names()`; with a configuration C of it, the whole name is NAME/C.
+
+    Raises:
+      UnknownName: no such data set.
+    """
+    if name not in _BUILDERS:
+        raise UnknownName(name, names())
+    return tuple(config.name for config in _class(name)[1].BUILDER_CONFIGS)
+
+
+def is_known(name: str) -> bool:
+    """Whether this package can prepare a data set of this name, NAME or NAME/CONFIGURATION."""
+    base, slash, config = name.partition("/")
+    return base in _BUILDERS and (not slash or config in configurations(base))
 
 
 def describe(name: str, *, data_dir: str | Path | None = None) -> Description:
     """What is known of a data set, prepared or not.
 
     Args:
-      name: one of `names()`.
+      name: one of `names()`, or NAME/CONFIGURATION.
       data_dir: folder of prepared data sets; `sources.data_dir()` when None.
 
     Raises:
@@ -83,9 +114,10 @@ def describe(name: str, *, data_dir: str | Path | None = None) -> Description:
     """
     module, builder = _builder(name, data_dir)
     location = Path(builder.data_path)
+    sizes = module.SPLIT_SIZES[builder.builder_config.name] if builder.builder_config else module.SPLIT_SIZES
     return Description(
         title=module.TITLE,
-        splits=dict(module.SPLIT_SIZES),
+        splits=dict(sizes),
         features=dict(module.FEATURES),
         units=module.UNITS,
         licence=module.LICENCE,
@@ -105,7 +137,7 @@ def prepare(name: str, *, data_dir: str | Path | None = None) -> Path:
 
     Raises:
       UnknownName: no such data set.
-      SourceError: the download failed or the disk is full.
+      SourceError: the download failed, a package that simulates the data is missing, or the disk is full.
       DataError: the folder is there, and is not a complete data set.
     """
     _, builder = _builder(name, data_dir)
@@ -132,10 +164,11 @@ def load(
     """A data set ready for reading; prepared first when this package can.
 
     Args:
-      name_or_path: one of `names()`; `tfds:NAME` or `tfds:NAME/CONFIG` for a set of the TFDS catalogue that is already
-        prepared as array_record; or a path for `arrays.load_arrays`. A name wins over a path: write `./NAME` for that.
+      name_or_path: one of `names()`, or NAME/CONFIGURATION; `tfds:NAME` or `tfds:NAME/CONFIG` for a set of the TFDS
+        catalogue that is already prepared as array_record; or a path for `arrays.load_arrays`. A name wins over a
+        path: write `./NAME` for that.
       data_dir: folder of prepared data sets; `sources.data_dir()` when None.
-      labels: False leaves the labels out.
+      labels: False leaves the labels and the regression targets out.
       seed: of the split of data that come without one; published splits are kept as they are.
 
     Raises:
@@ -143,33 +176,60 @@ def load(
       DataError, SourceError, FileNotFoundError: the data cannot be had or used; the text says what to do.
     """
     name = str(name_or_path)
-    if name in _BUILDERS:
+    if is_known(name):
         location = prepare(name, data_dir=data_dir)
-        return _prepared(name, location, labels=labels, fields=None)
+        return _prepared(name, location, labels=labels, targets=getattr(_class(name)[0], "TARGETS", None))
     if name.startswith(_TFDS):
         return _from_tfds(name, data_dir, labels=labels)
+    base = name.partition("/")[0]
+    if base != name and difflib.get_close_matches(base, _BUILDERS, cutoff=0.8) and not Path(name).exists():
+        raise _unknown(name)
     if isinstance(name_or_path, Path) or Path(name).exists() or os.sep in name or "/" in name or Path(name).suffix:
         return load_arrays(name_or_path, labels=labels, seed=seed)
     raise UnknownName(name, names())
 
 
+def _class(name: str) -> tuple[ModuleType, Any]:
+    """Module and builder class of a known name, with or without a configuration."""
+    base = name.partition("/")[0]
+    module = importlib.import_module(f"zoo_datasets.{base}")
+    return module, getattr(module, _BUILDERS[base])
+
+
 def _builder(name: str, data_dir: str | Path | None) -> tuple[ModuleType, Any]:
-    if name not in _BUILDERS:
-        raise UnknownName(name, names())
-    module = importlib.import_module(f"zoo_datasets.{name}")
+    if not is_known(name):
+        raise _unknown(name)
+    module, builder = _class(name)
     root = Path(data_dir) if data_dir is not None else default_data_dir()
-    return module, getattr(module, _BUILDERS[name])(data_dir=root, file_format="array_record")
+    config = name.partition("/")[2] or None
+    return module, builder(config=config, data_dir=root, file_format="array_record")
 
 
-def _prepared(name: str, location: Path, *, labels: bool, fields: tuple[str, ...] | None) -> Dataset:
+def _unknown(name: str) -> UnknownName:
+    """The error for a name that is not known: with a known base, the choice is among its configurations."""
+    base = name.partition("/")[0]
+    if base not in _BUILDERS:
+        return UnknownName(name, names())
+    return UnknownName(name, (base, *(f"{base}/{config}" for config in configurations(base))))
+
+
+def _prepared(
+    name: str,
+    location: Path,
+    *,
+    labels: bool,
+    fields: tuple[str, ...] | None = None,
+    targets: dict[str, str] | None = None,
+) -> Dataset:
     builder = open_builder(location)
     info = builder.info
     fields = tuple(info.features) if fields is None else fields
     if not labels:
-        fields = tuple(field for field in fields if field != "label")
+        fields = tuple(field for field in fields if field not in ("label", "target"))
     splits: dict[str, Source] = {split: TfdsSource(location, split, fields) for split in info.splits}
-    class_names = tuple(info.features["label"].names) if labels else None
-    return Dataset(name, splits, class_names, info.description)
+    class_names = tuple(info.features["label"].names) if "label" in fields else None
+    targets = dict(targets) if targets is not None and "target" in fields else None
+    return Dataset(name, splits, class_names, info.description, targets=targets)
 
 
 def _from_tfds(name: str, data_dir: str | Path | None, *, labels: bool) -> Dataset:

@@ -19,6 +19,7 @@ from zoo_datasets.loading.records import DataError
 
 INPUT_NAMES = ("x", "images", "inputs", "image")
 LABEL_NAMES = ("y", "labels", "label")
+TARGET_NAMES = ("targets",)
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 ALL = "all"
@@ -30,7 +31,7 @@ class Part:
 
     Attributes:
       inputs: array (N, …) of images.
-      labels: (N, …) labels of any type, or None.
+      labels: (N, …) labels, or numbers to be predicted, of any type, or None.
       where: what the inputs are called in the file, for errors.
       names: name of each record (file names), or None.
     """
@@ -43,10 +44,18 @@ class Part:
 
 @dataclass
 class Raw:
-    """What a file holds: `parts` by split name, or one part called "all" when the file has no splits."""
+    """What a file holds.
+
+    Attributes:
+      parts: split name → part, or one part called "all" when the file has no splits.
+      class_names: names of the classes, where the file has them.
+      targets: name of each number to be predicted → its unit, where the labels are such numbers.
+      notes: what was done on the way.
+    """
 
     parts: dict[str, Part]
     class_names: tuple[str, ...] | None = None
+    targets: dict[str, str] | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -130,13 +139,17 @@ def _from_keys(path: Path, keys: Mapping[str, Callable[[], np.ndarray]], *, labe
             raise DataError(f"{path} has {' and '.join(found)}: expected one of them, remove or rename the other.")
         return found[0] if found else None
 
+    kinds = set()
+
     def part(input_key: str, suffix: str) -> Part:
-        label_key = find(LABEL_NAMES, suffix) if labels else None
+        label_key = find((*LABEL_NAMES, *TARGET_NAMES), suffix) if labels else None
         if labels and label_key is None:
             raise DataError(
                 f"{path} has inputs '{input_key}' without labels: expected one of "
-                f"{_listed(name + suffix for name in LABEL_NAMES)}, got the keys {_listed(keys)}."
+                f"{_listed(name + suffix for name in LABEL_NAMES)}, or {TARGET_NAMES[0]}{suffix} for numbers to be "
+                f"predicted, got the keys {_listed(keys)}."
             )
+        kinds.add(label_key is not None and label_key.removesuffix(suffix) in TARGET_NAMES)
         return Part(keys[input_key](), keys[label_key]() if label_key else None, input_key)
 
     parts: dict[str, Part] = {}
@@ -156,10 +169,29 @@ def _from_keys(path: Path, keys: Mapping[str, Callable[[], np.ndarray]], *, labe
             f"{path} holds no inputs: expected an array called one of {_listed(INPUT_NAMES)} "
             f"(or x_train, x_validation, x_test), got the keys {_listed(keys)}."
         )
+    if len(kinds) > 1:
+        raise DataError(f"{path} has labels in some splits and targets in others, expected one kind.")
     raw = Raw(parts)
-    if "class_names" in keys:
+    if kinds == {True}:
+        raw.targets = _target_names(path, keys, next(iter(parts.values())).labels)
+    elif "class_names" in keys:
         raw.class_names = tuple(str(name) for name in as_text(keys["class_names"]()))
     return raw
+
+
+def _target_names(path: Path, keys: Mapping[str, Callable[[], np.ndarray]], values: np.ndarray) -> dict[str, str]:
+    """Name → unit of each target, from `target_names` and `target_units` where the file has them."""
+    count = values.shape[1] if np.ndim(values) == 2 else 1
+    default = ["target"] if count == 1 else [f"target {i}" for i in range(count)]
+    found = {"target_names": default, "target_units": [""] * count}
+    for key in found:
+        if key in keys:
+            found[key] = [str(name) for name in as_text(np.atleast_1d(keys[key]()))]
+        if len(found[key]) != count or (key == "target_names" and len(set(found[key])) != count):
+            raise DataError(
+                f"{path}: {key} should have {count} entries, one per target and no name twice, got {found[key]}."
+            )
+    return dict(zip(found["target_names"], found["target_units"], strict=True))
 
 
 def read_fits(path: Path, *, labels: bool) -> Raw:

@@ -70,6 +70,26 @@ def manual_dir() -> Path:
     return folder
 
 
+def manual_file(folder: str, name: str, *, page: str) -> Path:
+    """Path of a file that the user fetches: `$ZOO_MANUAL_DIR`/folder/name.
+
+    Args:
+      folder: of the data set, inside the manual folder.
+      name: of the file.
+      page: address of the page that offers it, for the error's text.
+
+    Raises:
+      SourceError: it is not there, with where to get it and where to put it.
+    """
+    try:
+        path = manual_dir() / folder / name
+    except SourceError as error:
+        raise SourceError(f"{error} Here it is {name} in the folder {folder} of it, from {page}.") from error
+    if not path.is_file():
+        raise SourceError(f"{path} is missing, and is not downloaded for you. Get {name} from {page} and put it there.")
+    return path
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's contents, 64 hexadecimal digits."""
     with path.open("rb") as file:

@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -50,9 +51,46 @@ class ToyShapes(tfds.core.GeneratorBasedBuilder):
             yield number, {"image": Image.fromarray(IMAGES[number]), "label": number % 2, "title": f"toy {number}"}
 
 
+class ToySizes(tfds.core.GeneratorBasedBuilder):
+    """Images whose size is to be found, in two configurations."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    name = "toy_sizes"
+    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="default"), tfds.core.BuilderConfig(name="tiny")]
+
+    def _info(self):
+        vector = tfds.features.Tensor(shape=(1,), dtype=np.float32)
+        features = {"image": tfds.features.Image(shape=(5, 4, 1)), "target": vector, "flux": vector}
+        return tfds.core.DatasetInfo(builder=self, description="Sizes.", features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples({"default": 3, "tiny": 2}[self.builder_config.name])}
+
+    def _generate_examples(self, count):
+        for number in range(count):
+            value = np.array([number], np.float32)
+            yield number, {"image": Image.fromarray(IMAGES[number]), "target": value, "flux": value}
+
+
 TITLE, UNITS, LICENCE, CREDIT = "Toys", "grey", "free", ""
 CITATION, SPLIT_POLICY, NOTES = "@misc{toys}", "As made.", "None."
 SPLIT_SIZES, FEATURES = {"train": 4, "test": 2}, {"image": "(5, 4, 1) uint8", "label": "0, 1"}
+
+
+SIZES = types.ModuleType("zoo_datasets.toy_sizes")
+SIZES.__dict__.update(
+    ToySizes=ToySizes, TITLE="Sizes", UNITS="px", LICENCE="free", CREDIT="", CITATION="@misc{sizes}", SPLIT_POLICY="-",
+    NOTES="-", SPLIT_SIZES={"default": {"train": 3}, "tiny": {"train": 2}}, FEATURES={"image": "", "target": "px"},
+    TARGETS={"size": "px"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """The catalogue with one data set that has configurations and one that has none."""
+    monkeypatch.setitem(sys.modules, "zoo_datasets.toy_sizes", SIZES)
+    monkeypatch.setitem(sys.modules, "zoo_datasets.toy_shapes", sys.modules[__name__])
+    monkeypatch.setattr(catalogue, "_BUILDERS", {"toy_sizes": "ToySizes", "toy_shapes": "ToyShapes"})
 
 
 @pytest.fixture
@@ -67,7 +105,8 @@ def toys(monkeypatch):
 
 
 def test_every_name_is_described_without_preparing_it(tmp_path):
-    for name in catalogue.names():
+    bases = catalogue.names()
+    for name in (*bases, *(f"{base}/{config}" for base in bases for config in catalogue.configurations(base))):
         description = catalogue.describe(name, data_dir=tmp_path)
         assert not description.prepared
         assert description.location.is_relative_to(tmp_path / name)
@@ -194,6 +233,65 @@ def test_unknown_name_gives_the_closest_and_the_list(use):
     text = str(error.value)
     assert text.startswith("there is no data set 'radio_galaxys'. Did you mean radio_galaxies?")
     assert "tfds:NAME" in text and ".npz" in text
+
+
+def test_configurations_have_folders_and_sizes_of_their_own(tmp_path, sizes):
+    assert catalogue.names() == ("toy_sizes", "toy_shapes")
+    assert catalogue.configurations("toy_sizes") == ("default", "tiny")
+    assert catalogue.configurations("toy_shapes") == ()
+    for name, config, size in [
+        ("toy_sizes", "default", 3),
+        ("toy_sizes/default", "default", 3),
+        ("toy_sizes/tiny", "tiny", 2),
+    ]:
+        location = tmp_path / "toy_sizes" / config / "1.0.0"
+        description = catalogue.describe(name, data_dir=tmp_path)
+        assert (description.location, description.splits) == (location, {"train": size})
+        assert catalogue.prepare(name, data_dir=tmp_path) == location
+        dataset = catalogue.load(name, data_dir=tmp_path)
+        assert (dataset.name, len(dataset.splits["train"])) == (name, size)
+
+
+def test_regression_targets_have_names_and_units_and_can_be_left_out(tmp_path, sizes):
+    dataset = catalogue.load("toy_sizes/tiny", data_dir=tmp_path)
+    assert dataset.class_names is None
+    assert dataset.targets == {"size": "px"}
+    assert dataset.splits["train"][0].keys() == {"image", "target", "flux"}
+    blind = catalogue.load("toy_sizes/tiny", data_dir=tmp_path, labels=False)
+    assert blind.targets is None
+    assert blind.splits["train"][0].keys() == {"image", "flux"}
+
+
+@pytest.mark.parametrize("use", [catalogue.describe, catalogue.prepare, catalogue.load])
+def test_unknown_configuration_gives_the_closest_and_the_list(use, sizes):
+    with pytest.raises(
+        UnknownName, match=r"no data set 'toy_sizes/tinny'. Did you mean toy_sizes/tiny.*Known: toy_sizes,"
+    ):
+        use("toy_sizes/tinny")
+    with pytest.raises(UnknownName, match=r"no data set 'toy_sizes/'.*Known: toy_sizes, toy_sizes/default"):
+        use("toy_sizes/")
+    with pytest.raises(UnknownName, match=r"no data set 'toy_shapes/tiny'. Did you mean toy_shapes\?"):
+        use("toy_shapes/tiny")
+    with pytest.raises(UnknownName, match=r"no data set 'toy_size/tiny'. Did you mean toy_sizes"):
+        use("toy_size/tiny")
+
+
+def test_configurations_of_an_unknown_name_are_refused(sizes):
+    with pytest.raises(UnknownName, match="no data set 'toy_cars'"):
+        catalogue.configurations("toy_cars")
+
+
+def test_which_names_are_known(sizes):
+    assert all(map(catalogue.is_known, ["toy_sizes", "toy_sizes/tiny", "toy_sizes/default", "toy_shapes"]))
+    assert not any(map(catalogue.is_known, ["toy_sizes/", "toy_sizes/large", "toy_shapes/tiny", "toy", "a.npz", ""]))
+
+
+def test_folder_named_like_a_data_set_is_still_a_path(tmp_path, monkeypatch, sizes):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy_sizes").mkdir()
+    np.savez(tmp_path / "toy_sizes" / "mine.npz", x=np.zeros((12, 4, 4)), y=np.arange(12) % 2)
+    assert catalogue.load("toy_sizes/mine.npz").class_names == ("0", "1")
+    assert catalogue.load("./toy_sizes/mine.npz").class_names == ("0", "1")
 
 
 def test_importing_the_package_is_cheap():
