@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zoo_experiments.verbs.experiment import Experiment
 
-_FILES = ("radio_galaxies",)
+_FILES = ("angles", "digits", "circles", "galaxies", "photoz", "lenses", "radio_galaxies")
 
 
 def experiments() -> "Mapping[str, Experiment]":

@@ -277,8 +277,12 @@ def predict(arguments: list[str]) -> None:
     from zoo_experiments.verbs.predicting import predict_run
     from zoo_experiments.verbs.runs import open_run
 
-    counts = predict_run(open_run(options.run, root=str(options.runs)), data=options.data, out=options.out)
-    print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    run = open_run(options.run, root=str(options.runs))
+    counts = predict_run(run, data=options.data, out=options.out)
+    if run.outputs.targets:
+        print(", ".join(f"mean {name} {mean:.4g} {run.outputs.targets[name]}".strip() for name, mean in counts.items()))
+    else:
+        print(", ".join(f"{count} {name}" for name, count in counts.items()))
     print(options.out)
 
 
@@ -293,7 +297,7 @@ def explain(arguments: list[str]) -> None:
             run: run folder, EXPERIMENT/NAME, or EXPERIMENT for its newest run.
             method: saliency, gradient_x_input, smooth_grad, integrated_gradients, grad_cam, occlusion; one or
                 several.
-            target: class to explain, by name or number; default: the predicted one.
+            target: class or target to explain, by name or number; default: the predicted class, or the first target.
             layer: layer for Grad-CAM; default: the last with spatial axes.
             split: which data.
             records: record numbers; default: one of median probability per class.
@@ -318,9 +322,10 @@ def explain(arguments: list[str]) -> None:
     run = open_run(options.run, root=str(options.runs))
     target = None
     if options.target:
-        known = {**{n: i for i, n in enumerate(run.class_names)}, **{str(i): i for i in range(len(run.class_names))}}
+        names = run.outputs.names
+        known = {**{n: i for i, n in enumerate(names)}, **{str(i): i for i in range(len(names))}}
         if options.target not in known:
-            raise unknown("class", options.target, run.class_names)
+            raise unknown("target" if run.outputs.targets else "class", options.target, names)
         target = known[options.target]
     print(
         explain_run(
@@ -359,9 +364,106 @@ def report(arguments: list[str]) -> None:
     run = open_run(options.run, root=str(options.runs))
     made = run.setup(splits=("validation",))
     state = run.weights(made).state
-    if value_of(run.read("results.json"), "accuracy", "validation") is None:
+    if value_of(run.read("results.json"), run.outputs.score, "validation") is None:
         evaluate_run(run, made, state, split="validation")
     print(write_report(run, made, state))
+
+
+def baseline(arguments: list[str]) -> None:
+    """Linear models and trees on hand-made features: the score that a network must beat."""
+    name, experiment, rest = _experiment("baseline", arguments)
+
+    @dataclass(frozen=True)
+    class Baseline:
+        """Fit scikit-learn's models on features made by hand, or on a field of the data, as the experiment says.
+
+        Attributes:
+            split: validation, or test to score that as well.
+            runs: folder of all runs.
+        """
+
+        split: Literal["validation", "test"] = "validation"
+        runs: Path = Path("runs")
+
+    options = _parse(f"baseline {name}", Baseline, rest)
+    from zoo_experiments.verbs.baselining import fit_experiment
+
+    splits = tuple(dict.fromkeys(("validation", options.split)))
+    for model in fit_experiment(name, experiment, folder=options.runs / name / "baseline", splits=splits):
+        for row in model["metrics"]:
+            print(f"{model['name']}, {_line(row)}")
+
+
+def curve(arguments: list[str]) -> None:
+    """A score against the number of training images, for one or more experiments."""
+
+    @dataclass(frozen=True)
+    class Curve:
+        """Train experiments on ever more of the same data, several seeds each, and draw their validation scores.
+
+        Attributes:
+            experiments: names of experiments on the same data.
+            sizes: numbers of training images.
+            seeds: seeds of the trainings.
+            out: folder of the figure and the table; default runs/FIRST/curve.
+            runs: folder of all runs.
+        """
+
+        experiments: Annotated[tuple[str, ...], tyro.conf.Positional]
+        sizes: tuple[int, ...] = (50, 100, 200, 500, 1000)
+        seeds: tuple[int, ...] = (0, 1, 2)
+        out: Path | None = None
+        runs: Path = Path("runs")
+
+    options = _parse("curve", Curve, arguments)
+    from zoo_experiments import experiments as all_experiments
+
+    known = all_experiments()
+    for name in options.experiments:
+        if name not in known:
+            raise unknown("experiment", name, known)
+    if not (options.experiments and options.sizes and options.seeds):
+        raise UserError("`zoo curve` needs at least one experiment, one size and one seed.")
+    _compile_cache()
+    from zoo_experiments.verbs.curve import data_curve
+
+    print(
+        data_curve(
+            {name: known[name] for name in options.experiments},
+            sizes=options.sizes,
+            seeds=options.seeds,
+            runs=options.runs,
+            out=options.out or options.runs / options.experiments[0] / "curve",
+        )
+    )
+
+
+def results(arguments: list[str]) -> None:
+    """Scores of the experiments over seeds; --collect gathers them from finished runs."""
+
+    @dataclass(frozen=True)
+    class Results:
+        """Print the stored scores, or gather those of finished runs first.
+
+        Attributes:
+            experiments: names of experiments to gather; all with runs when none is given.
+            collect: gather from the run folders into results.json beside the experiments.
+            runs: folder of all runs.
+        """
+
+        experiments: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+        collect: bool = False
+        runs: Path = Path("runs")
+
+    options = _parse("results", Results, arguments)
+    from zoo_experiments import experiments as all_experiments
+    from zoo_experiments.verbs.results import collect, results_table
+    from zoo_experiments.verbs.tables import show
+
+    if options.collect:
+        there = [name for name in all_experiments() if any((options.runs / name).glob("*/results.json"))]
+        collect(options.experiments or there, runs=options.runs)
+    show(results_table())
 
 
 def bench(arguments: list[str]) -> None:
@@ -408,6 +510,9 @@ _VERBS: Mapping[str, Callable[[list[str]], None]] = {
     "predict": predict,
     "explain": explain,
     "report": report,
+    "baseline": baseline,
+    "curve": curve,
+    "results": results,
     "bench": bench,
     "readme": readme,
 }

@@ -28,8 +28,8 @@ class Explained:
         records: (N,) record numbers.
         images: (N, H, W, C) inputs of the network.
         titles: N lines that say what is shown.
-        maps: method → (N, H, W, C), or (N, H, W) where the method has no channels; in units of the logit (gradients:
-            logit per unit of input).
+        maps: method → (N, H, W, C), or (N, H, W) where the method has no channels; in units of the output (gradients:
+            output per unit of input): the logit of a class, or a target in standard deviations.
         notes: method → what is known of its error.
     """
 
@@ -50,7 +50,7 @@ def explain_records(
     target: int | None = None,
     layer: str | None = None,
 ) -> Explained:
-    """Explain the logit of a class for some records of a split.
+    """Explain one output of the network, the logit of a class or a target, for some records of a split.
 
     Args:
         made: functions of the run, with the split in memory.
@@ -58,7 +58,7 @@ def explain_records(
         split: which split.
         records: record numbers.
         methods: names from `zoo.explain.methods()`.
-        target: class number; the predicted class of each record when not given.
+        target: number of the output; when not given the predicted class of each record, or the first target.
         layer: layer for Grad-CAM.
 
     Raises:
@@ -75,12 +75,17 @@ def explain_records(
     numbers = np.asarray(records)
     if numbers.size == 0 or numbers.min() < 0 or numbers.max() >= len(source):
         raise UserError(f"Records of {split} are numbered 0 to {len(source) - 1}; got {numbers.tolist()}.")
-    if target is not None and not 0 <= target < len(made.class_names):
-        raise UserError(f"Classes are numbered 0 to {len(made.class_names) - 1}; got {target}.")
+    outputs = made.outputs
+    if target is not None and not 0 <= target < len(outputs.names):
+        what = "Targets" if outputs.targets else "Classes"
+        raise UserError(f"{what} are numbered 0 to {len(outputs.names) - 1}; got {target}.")
     images = jnp.asarray(source.arrays["image"][numbers])
     logits = jax.jit(made.model.apply)(variables, images)
-    probabilities = np.asarray(jax.nn.softmax(logits))
-    targets = jnp.argmax(logits, axis=-1) if target is None else jnp.full(len(numbers), target)
+    predictions = np.asarray(made.task.predict(logits))
+    if target is None and not outputs.targets:
+        targets = jnp.argmax(logits, axis=-1)
+    else:
+        targets = jnp.full(len(numbers), target or 0)
     chosen = layer or made.experiment.layer or default_layer(made)
     if any(known[method].kind == "layer" for method in methods):
         check_layer(made, chosen)
@@ -91,17 +96,21 @@ def explain_records(
             values, error = explain.integrated_gradients(explain.score(made.model, variables, targets), images)
             change = jnp.abs(values.sum(axis=tuple(range(1, values.ndim))) - error)
             relative = np.asarray(jnp.abs(error) / change)
-            notes[method] = f"median completeness error {np.median(relative):.1e} of the change of the logit"
+            what = "output" if outputs.targets else "logit"
+            notes[method] = f"median completeness error {np.median(relative):.1e} of the change of the {what}"
         else:
             values = known[method].function(made.model, variables, images, targets, key, chosen, {})
         values = np.asarray(values)
         label = method.replace("_", " ") + (f" at {chosen}" if known[method].kind == "layer" else "")
         maps[label] = values
-    names, truths = made.class_names, source.arrays["label"][numbers]
-    titles = [
-        f"{split} {number}\ntrue {names[truth]}\nfor {names[goal]} ({p[goal]:.0%})"
-        for number, truth, goal, p in zip(numbers, truths, np.asarray(targets), probabilities, strict=True)
-    ]
+    names, truths = outputs.names, source.arrays[outputs.truth][numbers]
+    titles = []
+    for number, truth, goal, p in zip(numbers, truths, np.asarray(targets), predictions, strict=True):
+        if outputs.targets:
+            told = f"{names[goal]}\ntrue {truth[goal]:.3g}, predicted {p[goal]:.3g} {outputs.targets[names[goal]]}"
+        else:
+            told = f"true {names[truth]}\nfor {names[goal]} ({p[goal]:.0%})"
+        titles.append(f"{split} {number}\n{told.strip()}")
     return Explained(numbers, np.asarray(images), titles, maps, notes)
 
 
@@ -118,7 +127,7 @@ def explain_run(
     """Explain records of a trained run; writes `explanations.png` and `explanations.npz` into `out`.
 
     Args:
-        records: record numbers; when empty, the record of median probability of each class.
+        records: record numbers; when empty, typical ones (`typical`).
 
     Returns:
         The figure's path. The arrays are `records` (N,), `images` (N, H, W, C) and one per method, (N, H, W, C) or
@@ -127,8 +136,8 @@ def explain_run(
     made = run.setup(splits=(split,))
     variables = run.weights(made).state.averaged
     if not records:
-        logits, _ = made.evaluation()(variables, made.data[split])
-        records = one_per_class(np.asarray(made.task.predict(logits)), made.data[split].arrays["label"])
+        raw, _ = made.evaluation()(variables, made.data[split])
+        records = typical(made, np.asarray(made.task.predict(raw)), made.data[split].arrays[made.outputs.truth])
     explained = explain_records(
         made, variables, split=split, records=records, methods=methods, target=target, layer=layer
     )
@@ -165,6 +174,14 @@ def draw(explained: Explained, *, looks: Sequence[int] = (0,), credit: str = "")
                 rows[name].append(one[..., part].sum(-1) if one.ndim == explained.images.ndim - 1 else one)
     maps = {name: np.stack(values) for name, values in rows.items()}
     return figures.explanations(np.stack(images), maps, titles, signed=signed, credit=credit)
+
+
+def typical(made: Setup, predictions: np.ndarray, truth: np.ndarray) -> list[int]:
+    """Records to explain: one per class (`one_per_class`), or for a target those at a tenth, half and nine tenths."""
+    if made.outputs.targets:
+        order = np.argsort(truth[:, 0], kind="stable")
+        return [int(order[int(share * (len(order) - 1))]) for share in (0.1, 0.5, 0.9)]
+    return one_per_class(predictions, truth)
 
 
 def one_per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:

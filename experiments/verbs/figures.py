@@ -29,21 +29,28 @@ SMALL, NORMAL = 9, 11  # points; legible when a figure is shown at half its size
 
 
 def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss and accuracy against the training step, one line per split.
+    """Loss and accuracy, or R² where there is no accuracy, against the training step, one line per split.
 
     Args:
-        rows: dictionaries with "step", "epoch", "split", "loss" and "accuracy", in any order; loss in nats, accuracy a
-            fraction. A loss or accuracy that is missing or None is skipped, one that is not finite leaves a gap.
+        rows: dictionaries with "step", "epoch", "split", "loss" and "accuracy" or "r2", in any order; loss in nats (of
+            squared standard deviations for numbers), accuracy a fraction. A value that is missing or None is skipped,
+            one that is not finite leaves a gap.
 
     Raises:
         ValueError: there are no rows.
     """
     if not rows:
         raise ValueError("learning_curves expected at least one row of metrics, got none: has the run logged anything?")
-    figure = _figure(9.0, 3.6)
+    figure = new_figure(9.0, 3.6)
     panels = figure.subplots(1, 2)
     splits = list(dict.fromkeys(str(row["split"]) for row in rows))
-    for axes, name, label in zip(panels, ("loss", "accuracy"), ("loss (nats)", "accuracy (%)"), strict=True):
+    classes = any(row.get("accuracy") is not None for row in rows) or not any("r2" in row for row in rows)
+    shown = (
+        {"loss": "loss (nats)", "accuracy": "accuracy (%)"}
+        if classes
+        else {"loss": "loss (standard deviations²)", "r2": "R²"}
+    )
+    for axes, (name, label) in zip(panels, shown.items(), strict=True):
         for split in splits:
             chosen = sorted((row for row in rows if str(row["split"]) == split), key=lambda row: row["step"])
             points = [(row["step"], row[name]) for row in chosen if row.get(name) is not None]
@@ -62,7 +69,10 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 linewidth=1.6,
                 label=split,
             )
-        _dress(axes, "training step", label)
+        dress(axes, "training step", label)
+        if name == "r2":
+            # The first values may be far below 0 and would hide the rest.
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], -0.1))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         _add_epochs(axes, rows)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -89,7 +99,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     cell = 1.0 if classes <= 6 else 0.74
     size = max(classes * cell, 1.6)
-    figure = _figure(size + 2.4, size + (0.8 if not _slanted(class_names) else 1.6))
+    figure = new_figure(size + 2.4, size + (0.8 if not _slanted(class_names) else 1.6))
     axes = figure.add_subplot()
     # cells as wide as the layout leaves them: with a fixed aspect it cuts off labels
     picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
@@ -126,7 +136,7 @@ def recall_bars(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     """
     matrix = _checked_counts(matrix, class_names)
     totals, right = matrix.sum(1), np.diag(matrix)
-    figure = _figure(6.5, 1.2 + 0.45 * len(class_names))
+    figure = new_figure(6.5, 1.2 + 0.45 * len(class_names))
     axes = figure.add_subplot()
     for row, (hits, total) in enumerate(zip(right, totals, strict=True)):
         if not total:
@@ -142,7 +152,7 @@ def recall_bars(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(class_names)), _wrapped(class_names))
     axes.set_ylim(len(class_names) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    _dress(axes, "recall (%), 95 % Wilson interval", "true class")
+    dress(axes, "recall (%), 95 % Wilson interval", "true class")
     axes.grid(visible=False, axis="y")
     return figure
 
@@ -166,7 +176,7 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, counts: np.ndarray
         )
     used = counts > 0
     confidence, accuracy, counts = confidence[used], accuracy[used], counts[used].astype(int)
-    figure = _figure(4.6, 5.2)
+    figure = new_figure(4.6, 5.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1, label="perfect calibration")
     if counts.size:
@@ -190,8 +200,8 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, counts: np.ndarray
     upper.set_xlim(0, 100)
     upper.set_ylim(0, 101)
     lower.set_ylim(bottom=0)
-    _dress(upper, "", "accuracy (%)")
-    _dress(lower, "confidence (%)", "examples")
+    dress(upper, "", "accuracy (%)")
+    dress(lower, "confidence (%)", "examples")
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     return figure
 
@@ -227,7 +237,7 @@ def gallery(
     captions = [_fitted(title + _note(image), 24) for title, image in zip(titles, images, strict=True)]
     foot = _foot(images, centre, stretch, credit)
     lines = max(text.count("\n") + 1 for text in captions)
-    figure = _figure(1.75 * cols, (1.80 + 0.16 * lines) * rows + 0.1 + (0.25 if foot else 0))
+    figure = new_figure(1.75 * cols, (1.80 + 0.16 * lines) * rows + 0.1 + (0.25 if foot else 0))
     panels = figure.subplots(rows, cols, squeeze=False).ravel()
     for axes in panels[len(images) :]:
         axes.set_axis_off()
@@ -290,7 +300,7 @@ def explanations(
     foot = _foot(images, centre, stretch, credit)
     rows, cols = len(images), 1 + len(maps)
     label = 0.3 + 0.075 * max(len(line) for text in captions for line in text.split("\n"))
-    figure = _figure(1.8 * cols + label, 2.05 * rows + 0.9 + (0.25 if foot else 0))
+    figure = new_figure(1.8 * cols + label, 2.05 * rows + 0.9 + (0.25 if foot else 0))
     panels = figure.subplots(rows, cols, squeeze=False)
     for row, (image, text) in enumerate(zip(images, captions, strict=True)):
         _picture(panels[row, 0], image, stretch)
@@ -345,14 +355,16 @@ def to_data_uri(figure: Figure, *, dpi: int = 120) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure of this size in inches, without any global state."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
     FigureCanvasAgg(figure)
     return figure
 
 
-def _dress(axes: Axes, x_label: str, y_label: str) -> None:
+def dress(axes: Axes, x_label: str, y_label: str) -> None:
+    """Labels, a light grid and two spines."""
     axes.set_xlabel(x_label, fontsize=NORMAL)
     axes.set_ylabel(y_label, fontsize=NORMAL)
     axes.tick_params(labelsize=SMALL)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from zoo.errors import UserError
-from zoo_experiments.verbs.checks import require, require_at_least
+from zoo_experiments.verbs.checks import require, require_at_least, require_finite
 
 Stretch = Literal["linear", "sqrt", "asinh"]
 
@@ -26,6 +26,8 @@ class Images:
             that are not square are cut to their central square first (except where neither `crop` nor `size` is set).
         scale: `unit` divides integers by the largest value of their type, leaving floats alone; `max` divides each
             image by its own maximum, so that brightness carries no information (blank images stay zero).
+        full_scale: value of float images that becomes 1, in their units; for example 20 for images in units of the
+            noise, which `asinh` then compresses from one noise on.
         stretch: curve applied after scaling: `linear`, `sqrt` or `asinh` (with softening 0.05), odd in the values.
 
     Raises:
@@ -35,6 +37,7 @@ class Images:
     crop: tuple[int, ...] = (0,)
     size: int = 64
     scale: Literal["unit", "max"] = "unit"
+    full_scale: float = 1.0
     stretch: Stretch = "linear"
 
     def __post_init__(self) -> None:
@@ -42,6 +45,7 @@ class Images:
         for side in self.crop:
             require_at_least("images.crop", side, 0)
         require_at_least("images.size", self.size, 0)
+        require_finite("images.full_scale", self.full_scale, positive=True)
 
     def __call__(self, record: dict) -> dict:
         """Replace `image` (H, W, C) by a float32 array (size, size, C · number of crops)."""
@@ -54,6 +58,8 @@ class Images:
         values = image.astype(np.float32)
         if np.issubdtype(image.dtype, np.integer):
             values /= np.iinfo(image.dtype).max
+        elif self.full_scale != 1:
+            values /= self.full_scale
         if self.scale == "max" and (largest := np.abs(values).max()) > 0:
             values = values / largest
         crops = [self._cut(values, side) for side in self.crop]

@@ -2,22 +2,37 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
 
 from zoo import registry, train
+from zoo.layers import angle_filter
 from zoo_datasets.loading import catalogue
-from zoo_experiments.verbs import figures
+from zoo_datasets.loading.records import ArraySource
+from zoo_experiments.verbs import figures, score_figures
 from zoo_experiments.verbs.evaluating import value_of
 from zoo_experiments.verbs.experiment import Setup, as_json
-from zoo_experiments.verbs.explaining import Explained, credit_of, draw, explain_records, one_per_class
+from zoo_experiments.verbs.explaining import Explained, credit_of, draw, explain_records, layer_names, typical
 from zoo_experiments.verbs.runs import Run
 
 METHODS = ("saliency", "smooth_grad", "integrated_gradients", "grad_cam", "occlusion")
 SHOWN = 12
+# Metrics by their usual names.
+TOLD = {
+    "nll": "negative log-likelihood in nats",
+    "ece": "expected calibration error",
+    "roc_auc": "area under the ROC curve",
+    "average_precision": "mean purity over completeness",
+    "r2": "R²",
+    "rmse": "root mean squared error",
+    "mae": "mean absolute error",
+    "sigma_nmad": "σ_NMAD of Δz / (1 + z)",
+    "outliers": "share of |Δz| / (1 + z) above 0.15",
+}
 
 
 def write_report(run: Run, made: Setup, state: train.State, *, split: str = "validation") -> Path:
@@ -31,29 +46,22 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
     """
     results = run.read("results.json")
     source = made.data[split]
-    logits, sums = made.evaluation()(state.averaged, source)
-    probabilities = np.asarray(made.task.predict(logits))
-    labels, images = source.arrays["label"], source.arrays["image"]
-    numbers = train.finalise(made.task, sums)
-    matrix = np.asarray(numbers["confusion"])
+    raw, sums = made.evaluation()(state.averaged, source)
+    predictions = np.asarray(made.task.predict(raw))
+    truth = source.arrays[made.outputs.truth]
     credit = credit_of(run.experiment)
-    best, worst = extremes(probabilities, labels, SHOWN)
     explained = explain_records(
-        made, state.averaged, split=split, records=one_per_class(probabilities, labels), methods=METHODS
+        made, state.averaged, split=split, records=typical(made, predictions, truth), methods=METHODS
     )
-    drawn = {
-        "learning_curves": figures.learning_curves(train.read_log(run.file("metrics.csv"))),
-        "confusion": figures.confusion(matrix, made.class_names),
-        "recall": figures.recall_bars(matrix, made.class_names),
-        "reliability": _reliability(np.asarray(numbers["bins"])),
-        "worst": _gallery(
-            images, probabilities, labels, worst, made.class_names, credit, len(run.experiment.images.crop)
-        ),
-        "best": _gallery(
-            images, probabilities, labels, best, made.class_names, credit, len(run.experiment.images.crop)
-        ),
-        "explanations": draw(explained, looks=run.experiment.images.crop, credit=credit),
-    }
+    drawn = {"learning_curves": figures.learning_curves(train.read_log(run.file("metrics.csv")))}
+    if made.outputs.targets:
+        drawn |= _of_numbers(made, source, predictions, truth, credit)
+    else:
+        drawn |= _of_classes(made, source, predictions, truth, credit, train.finalise(made.task, sums))
+    drawn["explanations"] = draw(explained, looks=run.experiment.images.crop, credit=credit)
+    if (bank := first_kernels(made, state.averaged)) is not None:
+        by_hand = {"made by hand": angle_filter(len(bank))} if run.experiment.model == "filter_net" else None
+        drawn["kernels"] = score_figures.kernels(bank, beside=by_hand)
     # Drawn once: the page and the file hold the same bytes.
     addresses = {name: figures.to_data_uri(figure, dpi=130) for name, figure in drawn.items()}
     run.file("figures").mkdir(exist_ok=True)
@@ -64,7 +72,8 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
         experiment=run.experiment,
         results=results,
         split=split,
-        headline=value_of(results, "accuracy", split),
+        headline=value_of(results, run.experiment.score or made.outputs.score, split),
+        outputs=made.outputs,
         tests=[row for row in results["metrics"] if row["split"] == "test"],
         metrics=[row for row in results["metrics"] if row["split"] == split],
         sizes=json.loads(run.file("config.json").read_text())["data"]["records"],
@@ -84,27 +93,80 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
     return path
 
 
-def extremes(probabilities: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Record numbers of the `count` most confidently right and of the worst ones, by probability of the true class."""
-    truth = probabilities[np.arange(len(labels)), labels]
-    order = np.argsort(truth, kind="stable")
+def extremes(goodness: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Record numbers of the `count` best and of the `count` worst, by a number (N,) that is larger for better ones."""
+    order = np.argsort(goodness, kind="stable")
     return order[::-1][:count], order[:count]
 
 
-def _gallery(
-    images: np.ndarray,
+def _of_classes(
+    made: Setup,
+    source: ArraySource,
     probabilities: np.ndarray,
     labels: np.ndarray,
-    chosen: np.ndarray,
-    names: Sequence[str],
     credit: str,
-    crops: int,
-) -> figures.Figure:
-    predicted = probabilities.argmax(1)
-    shown = images[chosen][..., : images.shape[-1] // crops]
-    titles = [figures.caption(names[labels[i]], names[predicted[i]], probabilities[i, predicted[i]]) for i in chosen]
-    colours = [figures.RIGHT if predicted[i] == labels[i] else figures.WRONG for i in chosen]
-    return figures.gallery(shown, titles, colours=colours, credit=credit)
+    numbers: Mapping[str, Any],
+) -> dict[str, figures.Figure]:
+    names, predicted = made.class_names, probabilities.argmax(1)
+
+    def shown(chosen: np.ndarray) -> figures.Figure:
+        titles = [
+            figures.caption(names[labels[i]], names[predicted[i]], probabilities[i, predicted[i]]) for i in chosen
+        ]
+        colours = [figures.RIGHT if predicted[i] == labels[i] else figures.WRONG for i in chosen]
+        return figures.gallery(_first_look(made, source, chosen), titles, colours=colours, credit=credit)
+
+    matrix = np.asarray(numbers["confusion"])
+    best, worst = extremes(probabilities[np.arange(len(labels)), labels], SHOWN)
+    drawn = {
+        "confusion": figures.confusion(matrix, names),
+        "recall": figures.recall_bars(matrix, names),
+        "reliability": _reliability(np.asarray(numbers["bins"])),
+        "worst": shown(worst),
+        "best": shown(best),
+    }
+    if len(names) == 2 and len(np.unique(labels)) == 2:
+        positive = probabilities[:, 1]
+        drawn["detection"] = score_figures.detection({"network": positive}, {"network": labels}, positive=names[1])
+        others = np.flatnonzero(labels == 0)
+        drawn["false_positives"] = shown(others[np.argsort(-positive[others], kind="stable")][:SHOWN])
+    return drawn
+
+
+def _of_numbers(
+    made: Setup, source: ArraySource, predictions: np.ndarray, truth: np.ndarray, credit: str
+) -> dict[str, figures.Figure]:
+    drawn = {}
+    for column, (name, unit) in enumerate(made.outputs.targets.items()):
+        key = "numbers" if column == 0 else f"numbers_{column}"
+        drawn[key] = score_figures.predicted_against_true(predictions[:, column], truth[:, column], name, unit)
+    name, unit = next(iter(made.outputs.targets.items()))
+
+    def shown(chosen: np.ndarray) -> figures.Figure:
+        titles = [
+            f"true {truth[i, 0]:.3g} {unit}\npred. {predictions[i, 0]:.3g} {unit}".replace(" \n", "\n") for i in chosen
+        ]
+        return figures.gallery(_first_look(made, source, chosen), titles, credit=credit)
+
+    best, worst = extremes(-np.abs(predictions[:, 0] - truth[:, 0]), SHOWN)
+    return {**drawn, "worst": shown(worst), "best": shown(best)}
+
+
+def _first_look(made: Setup, source: ArraySource, chosen: np.ndarray) -> np.ndarray:
+    images = source.arrays["image"][chosen]
+    return images[..., : images.shape[-1] // len(made.experiment.images.crop)]
+
+
+def first_kernels(made: Setup, variables: Mapping[str, Any]) -> np.ndarray | None:
+    """The kernels (k, k, C, K) of the first convolution over images with k above 1; None where there is none."""
+    for layer in layer_names(made):
+        node = variables["params"]
+        for part in layer.split("/"):
+            node = node.get(part, {}) if isinstance(node, Mapping) else {}
+        kernel = node.get("kernel") if isinstance(node, Mapping) else None
+        if kernel is not None and np.ndim(kernel) == 4 and kernel.shape[0] > 1:
+            return np.asarray(kernel)
+    return None
 
 
 def _reliability(bins: np.ndarray) -> figures.Figure:
@@ -133,5 +195,6 @@ def _waiting(run: Run) -> float:
 def _template() -> jinja2.Template:
     loader = jinja2.PackageLoader("zoo_experiments.verbs", ".")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["told"] = lambda name: TOLD.get(name, name)
     environment.filters["interval"] = lambda row: f"{row['interval'][0]:.3f} – {row['interval'][1]:.3f}"
     return environment.get_template("report.html.jinja")

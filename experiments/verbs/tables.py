@@ -93,6 +93,13 @@ def bench_table(rows: Sequence[tuple[str, float, str]]) -> Table:
     return Table(("what", "value", "unit"), [(what, f"{value:.3g}", unit) for what, value, unit in rows], ("value",))
 
 
+def _results() -> Table:
+    # Imported here: it imports this module.
+    from zoo_experiments.verbs.results import results_table
+
+    return results_table(links=True)
+
+
 def refresh_readme(path: Path) -> str:
     """Write the generated tables between `<!-- table NAME -->` and `<!-- end -->`; returns what was done.
 
@@ -103,6 +110,7 @@ def refresh_readme(path: Path) -> str:
         "models": lambda: models_table(links=True),
         "experiments": lambda: experiments_table(links=True),
         "data": lambda: data_table(links=True),
+        "results": _results,
     }
     if not path.exists():
         raise UserError(f"There is no {path} here: run `zoo readme` in the folder of the project.")

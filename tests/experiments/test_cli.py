@@ -12,7 +12,7 @@ from zoo_experiments import experiments
 from zoo_experiments.verbs import cli
 
 pytestmark = pytest.mark.smoke
-VERBS = ("models", "experiments", "data", "train", "evaluate", "predict", "explain", "report", "bench", "readme")
+VERBS = tuple(cli._VERBS)
 
 
 def assert_refused(outcome, *words):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from zoo.augment import Augmentation
 from zoo.errors import UnknownName, UserError
+from zoo_datasets.loading import catalogue
 from zoo_datasets.loading.records import ArraySource, DataError, Dataset
 from zoo_experiments import experiments
 from zoo_experiments.verbs.experiment import (
@@ -63,9 +64,11 @@ def test_every_registered_experiment_survives_json_and_builds_its_model(name):
     experiment = experiments()[name]
     assert from_json(json.loads(json.dumps(as_json(experiment)))) == experiment
     channels = len(experiment.images.crop)
-    model = build_model(experiment, num_classes=4, channels=channels)
-    image = jnp.zeros((1, experiment.images.size, experiment.images.size, channels))
-    assert jax.eval_shape(model.init_with_output, jax.random.key(0), image)[0].shape == (1, 4)
+    model = build_model(experiment, num_classes=2, channels=channels)
+    side = experiment.images.size or 32
+    image = jnp.zeros((1, side, side, channels))
+    assert jax.eval_shape(model.init_with_output, jax.random.key(0), image)[0].shape == (1, 2)
+    assert catalogue.is_known(experiment.data)
 
 
 def test_model_options_are_literals_or_text():

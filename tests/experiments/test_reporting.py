@@ -104,5 +104,5 @@ def test_report_evaluates_a_run_that_was_stopped_before(zoo, copied, trained):
 
 def test_best_and_worst_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8]])
-    best, worst = extremes(probabilities, np.array([0, 0, 1, 1]), 2)  # true: 0.9, 0.4, 0.3, 0.8
+    best, worst = extremes(probabilities[np.arange(4), [0, 0, 1, 1]], 2)  # 0.9, 0.4, 0.3, 0.8
     assert best.tolist() == [0, 3] and worst.tolist() == [2, 1]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from zoo_experiments.verbs.statistics import summary
+from zoo_experiments.verbs.statistics import average_precision, regression_summary, roc_auc, summary
 
 pytestmark = pytest.mark.smoke
 NAMES = ("a", "b", "c")
@@ -119,3 +119,50 @@ def test_bootstrap_intervals_cover_the_truth_as_often_as_they_say():
     wide, narrow = summary(*example(60), NAMES), summary(*example(960), NAMES)
     ratio = np.ptp(row(wide, "nll")["interval"]) / np.ptp(row(narrow, "nll")["interval"])
     assert 3 < ratio < 5.3, ratio  # 16 times the examples, a quarter of the width
+
+
+@pytest.mark.parametrize("levels", [1000, 5])
+def test_areas_are_those_of_scikit_learn_ties_included(levels):
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 80)
+    scores = np.round(levels * (0.3 * labels + rng.random(80))) / levels
+    negatives, positives = scores[labels == 0], scores[labels == 1]
+    assert roc_auc(negatives, positives) == pytest.approx(roc_auc_score(labels, scores), rel=1e-12)
+    assert average_precision(negatives, positives) == pytest.approx(average_precision_score(labels, scores), rel=1e-12)
+
+
+def test_two_classes_have_areas_with_intervals():
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 60)
+    logits = rng.normal(size=(60, 2)) + 1.5 * np.eye(2)[labels]
+    rows = {row["name"]: row for row in summary(logits, labels, ("other", "lens"))}
+    margin = logits[:, 1] - logits[:, 0]
+    assert rows["roc_auc"]["value"] == pytest.approx(roc_auc(margin[labels == 0], margin[labels == 1]))
+    for name in ("roc_auc", "average_precision"):
+        low, high = rows[name]["interval"]
+        assert low < rows[name]["value"] < high <= 1
+    assert "roc_auc" not in {row["name"] for row in summary(logits, np.zeros(60, int), ("other", "lens"))}
+
+
+def test_numbers_are_scored_by_the_literal_formulas():
+    rng = np.random.default_rng(5)
+    truth = rng.uniform(0, 1, (200, 1))
+    predicted = truth + rng.normal(0, 0.05, (200, 1))
+    predicted[:6] += 0.7
+    rows = {row["name"]: row for row in regression_summary(predicted, truth, ("redshift",))}
+    error = (predicted - truth)[:, 0]
+    scaled = error / (1 + truth[:, 0])
+    expected = {
+        "r2": 1 - (error**2).sum() / ((truth - truth.mean()) ** 2).sum(),
+        "rmse": np.sqrt((error**2).mean()),
+        "mae": np.abs(error).mean(),
+        "bias": error.mean(),
+        "sigma_nmad": 1.4826 * np.median(np.abs(scaled - np.median(scaled))),
+        "outliers": np.mean(np.abs(scaled) > 0.15),
+    }
+    assert {name: row["value"] for name, row in rows.items()} == pytest.approx(expected, rel=1e-12)
+    assert all(row["interval"][0] < row["value"] < row["interval"][1] for row in rows.values())
+    names = [row["name"] for row in regression_summary(np.hstack([predicted] * 2), np.hstack([truth] * 2), ("a", "b"))]
+    assert names == [f"{metric} {name}" for name in ("a", "b") for metric in ("r2", "rmse", "mae", "bias")]

@@ -1,0 +1,28 @@
+"""Handwritten digits: 5,000 of MNIST, 3,500 to train on."""
+
+from zoo.augment import Augmentation
+from zoo_experiments.verbs.experiment import Experiment, Optimisation
+from zoo_experiments.verbs.images import Images
+
+EXPERIMENTS = {
+    "digits": Experiment(
+        title="handwritten digits, 3,500 training images of MNIST",
+        data="digits",
+        model="convnet",
+        options=("widths=(32, 64, 128)", "depths=(1, 1, 1)", "dropout=0.2"),
+        images=Images(size=0),
+        augmentation=Augmentation(rotate=0.15, shift=2.0, zoom=(0.9, 1.1)),
+        optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-2, ema=0.99, label_smoothing=0.05),
+        epochs=12,
+        batch_size=32,
+        evaluations=6,
+        layer="stage2",
+    )
+}
+
+if __name__ == "__main__":
+    import sys
+
+    from zoo_experiments.verbs.cli import main
+
+    sys.exit(main(["train", "digits", *sys.argv[1:]]))

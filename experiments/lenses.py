@@ -1,0 +1,37 @@
+"""Strong gravitational lenses among galaxies that look like them, in g, r and i (B7).
+
+Two settings of the simulator: `lenses` trains on one, `lenses_other` on the other; `zoo evaluate lenses --data lenses/other
+--split test` takes a network across."""
+
+import dataclasses
+
+from zoo.augment import Augmentation
+from zoo_experiments.verbs.experiment import Experiment, Optimisation
+from zoo_experiments.verbs.images import Images
+
+FULL = Experiment(
+    title="strong gravitational lenses, simulator setting 1",
+    data="lenses",
+    model="convnet",
+    options=("widths=(32, 64, 128)", "depths=(1, 2, 2)", "fold=2", "head_pool=both", "dropout=0.1"),
+    images=Images(size=0, full_scale=20.0, stretch="asinh"),
+    augmentation=Augmentation(d4=True),
+    optimisation=Optimisation(learning_rate=2e-3, weight_decay=2e-2, clip=1.0, ema=0.99, label_smoothing=0.05),
+    epochs=14,
+    batch_size=32,
+    evaluations=7,
+    views="d4",
+    score="roc_auc",
+    layer="stage3",
+)
+
+OTHER = dataclasses.replace(FULL, title="strong gravitational lenses, simulator setting 2", data="lenses/other")
+
+EXPERIMENTS = {"lenses": FULL, "lenses_other": OTHER}
+
+if __name__ == "__main__":
+    import sys
+
+    from zoo_experiments.verbs.cli import main
+
+    sys.exit(main(["train", "lenses", *sys.argv[1:]]))
