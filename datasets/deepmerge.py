@@ -111,14 +111,14 @@ SPLIT_POLICY = (
 NOTES = (
     "The published split leaks. The 1,624 images of mergers (406 galaxies seen from four sides) are in the file five "
     "times: as they are, mirrored twice, turned by 90° and by 180°; the 7,306 of non-mergers (1,827 galaxies) once. "
-    "Split image by image, 99 % of the mergers in test have a turned copy of themselves in train, all of them a view of "
-    "their galaxy, and 97 to 98 % of the non-mergers a view of theirs: published accuracies (0.79 pristine, 0.76 noisy, "
-    "in two bands and with a random split of the paper's own) are of such a split. Being turned is also a mark of the "
-    "class. In the grouped splits the copies are still there: five images of a merger count as one. Groups follow from "
-    "the order of the rows, of which the mergers' copies are checked pixel by pixel; two views of non-mergers are "
-    "missing at places unknown, so that ten neighbouring non-mergers form one group. Galaxies near each other in the "
-    "simulation may still show up in each other's images. The files were not at hand when this was written: layout and "
-    "order are those of the authors' published notebooks, and the reader refuses any other."
+    "Split image by image, 99 % of the mergers in test have a turned copy of themselves in train, all of them a view "
+    "of their galaxy, and 97 to 98 % of the non-mergers a view of theirs: published accuracies (0.79 pristine, 0.76 "
+    "noisy, in two bands and with a random split of the paper's own) are of such a split. Being turned is also a mark "
+    "of the class. In the grouped splits the copies are still there: five images of a merger count as one. Groups "
+    "follow from the order of the rows, of which the mergers' copies are checked pixel by pixel; two views of "
+    "non-mergers are missing at places unknown, so that ten neighbouring non-mergers form one group. Galaxies near "
+    "each other in the simulation may still show up in each other's images. The files were not at hand when this was "
+    "written: layout and order are those of the authors' published notebooks, and the reader refuses any other."
 )
 CITATION = """\
 @article{ciprijanovic2020deepmerge,

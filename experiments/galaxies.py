@@ -13,9 +13,9 @@ EXPERIMENTS = {
         images=Images(size=0, full_scale=20.0, stretch="asinh"),
         augmentation=Augmentation(d4=True),
         optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-2, clip=1.0, ema=0.99, label_smoothing=0.05),
-        epochs=10,
+        epochs=4,
         batch_size=32,
-        evaluations=5,
+        evaluations=4,
         views="d4",
         layer="stage3",
     )

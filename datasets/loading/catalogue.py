@@ -1,5 +1,6 @@
 """The data sets by name: what there is, what it is, how to prepare it and read it."""
 
+import dataclasses
 import difflib
 import errno
 import importlib
@@ -10,11 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from zoo_datasets.loading.arrays import load_arrays
-from zoo_datasets.loading.records import DataError, Dataset, Source
+import numpy as np
+
+from zoo_datasets.loading.arrays import VALIDATION_FRACTION, load_arrays, stratified_split
+from zoo_datasets.loading.records import DataError, Dataset, Source, Subset
 from zoo_datasets.loading.sources import SourceError
 from zoo_datasets.loading.sources import data_dir as default_data_dir
-from zoo_datasets.loading.tfds_source import TfdsSource, find_prepared, open_builder
+from zoo_datasets.loading.tfds_source import TfdsSource, find_prepared, open_builder, read_labels
 
 # Name of the data set and of its module in this package → its builder. Loaded when asked for.
 _BUILDERS = {
@@ -169,7 +172,8 @@ def load(
         path: write `./NAME` for that.
       data_dir: folder of prepared data sets; `sources.data_dir()` when None.
       labels: False leaves the labels and the regression targets out.
-      seed: of the split of data that come without one; published splits are kept as they are.
+      seed: of the split of data that come without one, and of the validation split that is taken from train where a
+        TFDS set has none; other published splits are kept as they are.
 
     Raises:
       UnknownName: neither a known name nor a path that exists.
@@ -180,7 +184,7 @@ def load(
         location = prepare(name, data_dir=data_dir)
         return _prepared(name, location, labels=labels, targets=getattr(_class(name)[0], "TARGETS", None))
     if name.startswith(_TFDS):
-        return _from_tfds(name, data_dir, labels=labels)
+        return _from_tfds(name, data_dir, labels=labels, seed=seed)
     base = name.partition("/")[0]
     if base != name and difflib.get_close_matches(base, _BUILDERS, cutoff=0.8) and not Path(name).exists():
         raise _unknown(name)
@@ -232,7 +236,7 @@ def _prepared(
     return Dataset(name, splits, class_names, info.description, targets=targets)
 
 
-def _from_tfds(name: str, data_dir: str | Path | None, *, labels: bool) -> Dataset:
+def _from_tfds(name: str, data_dir: str | Path | None, *, labels: bool, seed: int) -> Dataset:
     bare = name.removeprefix(_TFDS)
     roots = [Path(data_dir) if data_dir is not None else default_data_dir()]
     roots.append(Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser())
@@ -249,7 +253,27 @@ def _from_tfds(name: str, data_dir: str | Path | None, *, labels: bool) -> Datas
         raise DataError(f"{name} should have the features {' and '.join(needed)}, got {', '.join(features)}.")
     if labels and not hasattr(features["label"], "names"):
         raise DataError(f"{name}: the feature label should be a ClassLabel, got {features['label']}.")
-    return _prepared(name, location, labels=labels, fields=needed)
+    dataset = _prepared(name, location, labels=labels, fields=needed)
+    if not labels or "validation" in dataset.splits or "train" not in dataset.splits:
+        return dataset
+    return _with_validation(dataset, read_labels(location, "train"), seed=seed)
+
+
+def _with_validation(dataset: Dataset, train_labels: np.ndarray, *, seed: int) -> Dataset:
+    """A data set whose train split gives up a part of every class as validation split."""
+    names, counts = np.unique(train_labels, return_counts=True)
+    if not len(names) or names[0] < 0 or counts.min() < 2:
+        raise DataError(
+            f"{dataset.name} has no validation split, and every class should have two records or more in train to make "
+            f"one, got {dict(zip(names.tolist(), counts.tolist(), strict=True))} (label: records)."
+        )
+    parts = stratified_split(train_labels, seed=seed, fractions=(VALIDATION_FRACTION,))
+    train, validation = (Subset(dataset.splits["train"], part) for part in parts)
+    note = (
+        f"{VALIDATION_FRACTION:.0%} of the train split, class by class, with seed {seed}, became the validation split."
+    )
+    splits = {"train": train, "validation": validation, **{k: v for k, v in dataset.splits.items() if k != "train"}}
+    return dataclasses.replace(dataset, splits=splits, description=f"{dataset.description}\n{note}")
 
 
 def _quiet_without_terminal() -> None:

@@ -84,6 +84,30 @@ class ArraySource:
         return f"ArraySource({fields})"
 
 
+class Subset:
+    """Some records of a source, as a source of their own.
+
+    Args:
+      source: the whole.
+      numbers: (N,) numbers of the records in it.
+    """
+
+    def __init__(self, source: Source, numbers: np.ndarray) -> None:
+        self.source = source
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Record:
+        if not 0 <= index < len(self):
+            raise IndexError(f"record should be in 0 … {len(self) - 1}, got {index}.")
+        return self.source[int(self.numbers[index])]
+
+    def __repr__(self) -> str:
+        return f"Subset({self.source!r}, {len(self)} records)"
+
+
 def as_array(name: str, value: object, record: int) -> np.ndarray:
     """One field of a record as an array of numbers; Python ints become int32, Python floats float32.
 

@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zoo_datasets.loading.records import DataError, Record
 
 
@@ -83,6 +85,15 @@ def open_builder(directory: str | Path) -> Any:
                 f"{directory} is incomplete: {missing[0]} is missing. Delete the folder and prepare it again."
             )
     return builder
+
+
+def read_labels(directory: str | Path, split: str) -> np.ndarray:
+    """Labels (N,) int64 of a split of a prepared folder; its images are not decoded."""
+    builder = open_builder(directory)
+    import tensorflow_datasets as tfds
+
+    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    return np.array([source[i]["label"] for i in range(len(source))], np.int64)
 
 
 def find_prepared(name: str, roots: list[Path]) -> Path | None:

@@ -187,7 +187,7 @@ def train(arguments: list[str]) -> None:
 
     shown = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(Experiment)}
     options = _parse(f"train {name}", Train, rest, Train(**shown))
-    if Path(options.data).exists() and options.data not in catalogue.names():
+    if Path(options.data).exists() and not catalogue.is_known(options.data):
         # Later verbs may be called from another folder.
         options = dataclasses.replace(options, data=str(Path(options.data).resolve()))
     chosen = Experiment(**{field: getattr(options, field) for field in shown})

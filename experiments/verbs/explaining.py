@@ -197,7 +197,7 @@ def one_per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
 
 def credit_of(experiment: Experiment) -> str:
     """The line of credit that images of the data must carry, empty for the user's own data."""
-    return catalogue.describe(experiment.data).credit if experiment.data in catalogue.names() else ""
+    return catalogue.describe(experiment.data).credit if catalogue.is_known(experiment.data) else ""
 
 
 def default_layer(made: Setup) -> str:

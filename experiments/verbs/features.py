@@ -1,10 +1,11 @@
 """Hand-made features of images: what was measured before networks, and what they must beat (B8).
 
 Sizes, shapes and textures of the source in each channel, in NumPy. The definitions are those of Conselice (ApJS 147,
-2003, https://arxiv.org/abs/astro-ph/0303065) for concentration, asymmetry and smoothness, Lotz, Primack & Madau (AJ 128,
-2004, https://arxiv.org/abs/astro-ph/0311352) for Gini and M20, Hu (IRE Trans. Inf. Theory 8, 1962) for the moment
-invariants, Haralick, Shanmugam & Dinstein (IEEE Trans. SMC 3, 1973) for grey-level co-occurrence, and Ojala, Pietikäinen
-& Mäenpää (IEEE Trans. PAMI 24, 2002) for local binary patterns; what is done differently is said at each function.
+2003, https://arxiv.org/abs/astro-ph/0303065) for concentration, asymmetry and smoothness, Lotz, Primack & Madau (AJ
+128, 2004, https://arxiv.org/abs/astro-ph/0311352) for Gini and M20, Hu (IRE Trans. Inf. Theory 8, 1962) for the moment
+invariants, Haralick, Shanmugam & Dinstein (IEEE Trans. SMC 3, 1973) for grey-level co-occurrence, and Ojala,
+Pietikäinen & Mäenpää (IEEE Trans. PAMI 24, 2002) for local binary patterns; what is done differently is said at each
+function.
 """
 
 from typing import Any

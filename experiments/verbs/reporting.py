@@ -181,7 +181,7 @@ def _notes(explained: Explained) -> list[str]:
 
 def _about(run: Run) -> dict[str, str]:
     data = run.experiment.data
-    if data not in catalogue.names():
+    if not catalogue.is_known(data):
         return {"title": Path(data).name, "notes": "", "licence": "", "units": ""}
     described = catalogue.describe(data)
     return {"title": described.title, "notes": described.notes, "licence": described.licence, "units": described.units}

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import pickle
 import subprocess
 import sys
 import types
@@ -15,6 +16,7 @@ from PIL import Image
 
 from zoo_datasets.loading import catalogue
 from zoo_datasets.loading.catalogue import UnknownName
+from zoo_datasets.loading.pipeline import in_memory
 from zoo_datasets.loading.records import DataError
 from zoo_datasets.loading.sources import SourceError
 
@@ -190,6 +192,88 @@ def test_prepared_tfds_sets_are_read_by_name(tmp_path, toys):
     record = dataset.splits["train"][0]
     assert record.keys() == {"image", "label"}
     assert dataset.class_names == ("round", "square")
+
+
+@pytest.fixture
+def tfds_set(tmp_path):
+    """Function (arrays by split (images, labels), number of classes, image shape) that prepares a TFDS set by hand."""
+
+    def prepare(splits, classes, shape, name="handmade"):
+        features = {"image": tfds.features.Image(shape=shape), "label": tfds.features.ClassLabel(num_classes=classes)}
+
+        class Handmade(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+            """Built once."""
+
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                features_dict = tfds.features.FeaturesDict(features)
+                return tfds.core.DatasetInfo(builder=self, description="By hand.", features=features_dict)
+
+            def _split_generators(self, dl_manager):
+                return {split: self._generate_examples(*arrays) for split, arrays in splits.items()}
+
+            def _generate_examples(self, images, labels):
+                for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                    yield number, {"image": Image.fromarray(image), "label": int(label)}
+
+        Handmade.name = name
+        Handmade(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+        return f"tfds:{name}"
+
+    return prepare
+
+
+def numbered(count, shape):
+    """Images whose pixels are all the image's number."""
+    return np.arange(count, dtype=np.uint8)[(slice(None), *[None] * len(shape))] * np.ones(shape, np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (5, 5, 3)], ids=["grey", "colour"])
+def test_tfds_set_without_validation_gives_up_a_part_of_train(tmp_path, tfds_set, shape):
+    labels = np.repeat([0, 1, 2], [40, 20, 3])
+    feature = (*shape, 1)[:3]
+    name = tfds_set({"train": (numbered(63, shape), labels), "test": (numbered(5, shape), labels[:5])}, 3, feature)
+    dataset = catalogue.load(name, data_dir=tmp_path, seed=3)
+    assert list(dataset.splits) == ["train", "validation", "test"]
+    assert "15% of the train split, class by class, with seed 3" in dataset.description
+    arrays = {split: in_memory(pickle.loads(pickle.dumps(source))).arrays for split, source in dataset.splits.items()}
+    assert np.bincount(arrays["validation"]["label"]).tolist() == [6, 3, 1]
+    assert arrays["train"]["image"].shape[1:] == feature
+    numbers = {split: fields["image"][:, 0, 0, 0].tolist() for split, fields in arrays.items()}
+    assert sorted(numbers["train"] + numbers["validation"]) == list(range(63))
+    for split in ("train", "validation"):
+        np.testing.assert_array_equal(arrays[split]["label"], labels[numbers[split]])
+    again, other = (
+        [record["image"][0, 0, 0] for record in map(source.__getitem__, range(10))]
+        for source in (catalogue.load(name, data_dir=tmp_path, seed=seed).splits["validation"] for seed in (3, 4))
+    )
+    assert again == numbers["validation"] != other
+    with pytest.raises(IndexError, match="0 … 9, got 10"):
+        dataset.splits["validation"][10]
+    assert list(catalogue.load(name, data_dir=tmp_path, labels=False).splits) == ["train", "test"]
+
+
+def test_tfds_set_with_validation_is_left_as_it_is(tmp_path, tfds_set):
+    labels = [0, 1, 0, 1]
+    arrays = {split: (numbered(4, (4, 4)), labels) for split in ("train", "validation", "test")}
+    dataset = catalogue.load(tfds_set(arrays, 2, (4, 4, 1)), data_dir=tmp_path)
+    assert {split: len(source) for split, source in dataset.splits.items()} == dict.fromkeys(arrays, 4)
+    assert dataset.description == "By hand."
+
+
+def test_tfds_set_with_one_record_of_a_class_cannot_be_divided(tmp_path, tfds_set):
+    name = tfds_set({"train": (numbered(5, (4, 4)), [0, 0, 0, 0, 1])}, 2, (4, 4, 1))
+    with pytest.raises(DataError, match=r"handmade has no validation split.*two records or more.*got \{0: 4, 1: 1\}"):
+        catalogue.load(name, data_dir=tmp_path)
+
+
+def test_tfds_images_of_several_sizes_are_refused_with_what_to_do(tmp_path, tfds_set):
+    images = [np.zeros((4, 5), np.uint8), *numbered(5, (6, 6))]
+    dataset = catalogue.load(tfds_set({"train": (images, [0, 1] * 3)}, 2, (None, None, 1)), data_dir=tmp_path)
+    with pytest.raises(DataError, match=r"All records should have one shape and type: resize, crop or cast"):
+        in_memory(dataset.splits["train"])
+        in_memory(dataset.splits["validation"])
 
 
 def test_tfds_set_that_is_not_there_says_how_to_prepare_it(tmp_path, monkeypatch):
