@@ -1,7 +1,7 @@
 """Strong gravitational lenses among galaxies that look like them, in g, r and i (B7).
 
-Two settings of the simulator: `lenses` trains on one, `lenses_other` on the other; `zoo evaluate lenses --data lenses/other
---split test` takes a network across."""
+Two settings of the simulator: `lenses` trains on one, `lenses_other` on the other; `zoo evaluate lenses --data
+lenses/other --split test` takes a network across."""
 
 import dataclasses
 

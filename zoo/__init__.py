@@ -1,7 +1,7 @@
 """A model zoo in JAX for science: architectures chosen for the symmetry of their data.
 
-`zoo.create`, `zoo.names` and `zoo.card` give models; `zoo.taps` reads their layers and `zoo.footprint` the pixels that a
-layer sees; `zoo.train` trains them, `zoo.explain` explains any JAX function, `zoo.augment` transforms images inside a
+`zoo.create`, `zoo.names` and `zoo.card` give models; `zoo.taps` reads their layers and `zoo.footprint` the pixels that
+a layer sees; `zoo.train` trains them, `zoo.explain` explains any JAX function, `zoo.augment` transforms images inside a
 jitted step.
 """
 

@@ -21,6 +21,7 @@ from zoo.layers.group import (
     turn_fields,
 )
 from zoo.layers.matrix import convolution_matrix
+from zoo.layers.maximum import max_over, maximum
 from zoo.layers.normalisation import BatchNorm, masked_moments
 from zoo.layers.pooling import avg_pool, fold_pixels, global_pool, max_pool
 from zoo.layers.stochastic import Dropout, example_keys
@@ -70,9 +71,11 @@ __all__ = [
     "jump",
     "lifted_kernel",
     "masked_moments",
+    "max_over",
     "max_pool",
     "max_pool_with_switches",
     "max_unpool",
+    "maximum",
     "merge_fields",
     "output_size",
     "pad_spatial",

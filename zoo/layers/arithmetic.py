@@ -14,9 +14,11 @@ Along one axis a window of k pixels, dilation d, spans s = (k − 1)·d + 1 pixe
 from r = j = 1 and c = 0 of the image itself. Axes do not mix, so that everything is done axis by axis.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,16 @@ class Window:
         ValueError: a number below 1 (a padding below 0), or fields that name different numbers of axes.
     """
 
-    kernel: int | tuple[int, ...]
-    stride: int | tuple[int, ...] = 1
+    kernel: int | Sequence[int]
+    stride: int | Sequence[int] = 1
     pad: int | Sequence[int | tuple[int, int]] = 0
-    dilation: int | tuple[int, ...] = 1
+    dilation: int | Sequence[int] = 1
     groups: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.pad, int):
-            object.__setattr__(self, "pad", tuple(self.pad))
+        for name in ("kernel", "stride", "pad", "dilation"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("kernel", "stride", "dilation", "groups"):
             value = getattr(self, name)
             if min(value if isinstance(value, tuple) else (value,)) < 1:
@@ -187,7 +190,7 @@ def _count_axes(layers: Sequence[Window], *others: int | tuple[int, ...]) -> int
     return counts.pop() if counts else None
 
 
-def _per_axis(function: object, layers: Sequence[Window]) -> object:
+def _per_axis(function: Callable[[list[_Axis]], Number], layers: Sequence[Window]) -> Number | tuple[Number, ...]:
     count = _count_axes(layers)
     values = [function(_along(layers, axis)) for axis in range(count or 1)]
     return tuple(values) if count else values[0]

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.convolution_cpu import Geometry, convolve_cpu, convolve_xla
+
 Padding = Literal["zero", "circular"]
 
 # Variance scaling by fan-out, the initialisation of He+15 that ResNets use (arXiv 1512.03385, 1502.01852).
@@ -37,6 +39,32 @@ def pad_spatial(x: jax.Array, pads: list[tuple[int, int]], padding: Padding, val
     if padding == "circular":
         return jnp.pad(x, widths, mode="wrap")
     return jnp.pad(x, widths, constant_values=value)
+
+
+def convolve(
+    x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding = "zero", groups: int = 1
+) -> jax.Array:
+    """Convolution of (B, …, C_in) with a kernel (k, …, k, C_in / groups, C_out), in 1, 2 or 3 dimensions.
+
+    Args:
+        x: input, of the kernel's dtype.
+        kernel: weights, the same number of spatial axes as `x`.
+        stride: step between outputs in pixels.
+        padding: `"zero"` or `"circular"`, by `(k − 1) // 2` pixels before and `k // 2` after.
+        groups: C_in and C_out are split into so many convolutions side by side.
+
+    Returns:
+        (B, …, C_out), sizes ⌊(n − 1) / stride⌋ + 1 for odd k.
+    """
+    pads = [((k - 1) // 2, k // 2) for k in kernel.shape[:-2]]
+    if padding == "circular":
+        x, pads = pad_spatial(x, pads, "circular"), [(0, 0)] * len(pads)
+    check_padding(padding)
+    geometry = Geometry(stride, tuple(pads), groups)
+    # On other devices, and in half precision, XLA's own convolution and its own gradients are the best there are.
+    if jax.default_backend() != "cpu" or x.dtype not in (jnp.float32, jnp.float64):
+        return convolve_xla(x, kernel, geometry)
+    return convolve_cpu(x, kernel, geometry)
 
 
 class Conv(nn.Module):
@@ -69,16 +97,5 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype) if self.use_bias else None
         inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        pads = same_pads(self.kernel, ndim)
-        if self.padding == "circular":
-            inputs, pads = pad_spatial(inputs, pads, "circular"), [(0, 0)] * ndim
-        letters = "DHW"[3 - ndim :]
-        outputs = jax.lax.conv_general_dilated(
-            inputs,
-            kernel,
-            window_strides=(self.stride,) * ndim,
-            padding=pads,
-            dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
-            feature_group_count=self.groups,
-        )
+        outputs = convolve(inputs, kernel, stride=self.stride, padding=self.padding, groups=self.groups)
         return outputs if bias is None else outputs + bias.reshape((1,) * (ndim + 1) + (-1,))

@@ -24,6 +24,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.convolution import Padding, check_padding, he_normal, pad_spatial, same_pads
+from zoo.layers.maximum import max_over
 
 Group = Literal["c4", "d4"]
 
@@ -192,13 +193,15 @@ def split_fields(x: jax.Array, group: Group) -> jax.Array:
 def group_pool(x: jax.Array, *, mode: str = "max") -> jax.Array:
     """Maximum or mean over the elements: (B, H, W, G, K) → (B, H, W, K), which moves like an image with K channels.
 
+    Elements that tie share the gradient of the maximum as in `max_over`.
+
     Raises:
         ValueError: `mode` is neither `"max"` nor `"mean"`.
     """
     _order_of(x)
     if mode not in ("max", "mean"):
         raise ValueError(f"group_pool must be 'max' or 'mean', got {mode!r}.")
-    return jnp.max(x, axis=3) if mode == "max" else jnp.mean(x, axis=3)
+    return max_over(x, axis=3) if mode == "max" else jnp.mean(x, axis=3)
 
 
 def check_exact_side(name: str, sizes: tuple[int, ...], *, step: int, halving: Literal["pool", "stride"]) -> None:
