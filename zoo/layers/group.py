@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.layers.convolution import Padding, check_padding, he_normal, pad_spatial, same_pads
+from zoo.layers.convolution import Padding, check_padding, convolve, he_normal
 from zoo.layers.maximum import max_over
+from zoo.layers.pooling import fold_pixels
 
 Group = Literal["c4", "d4"]
 
@@ -118,12 +119,7 @@ class _PosedConv(nn.Module):
         """Convolve (B, H, W, C) with the expanded kernel and part the channels: (B, H', W', G, K)."""
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype) if self.use_bias else None
         inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        pads = same_pads(self.kernel, 2)
-        if self.padding == "circular":
-            inputs, pads = pad_spatial(inputs, pads, "circular"), [(0, 0)] * 2
-        outputs = jax.lax.conv_general_dilated(
-            inputs, expand(kernel, self.group), (self.stride,) * 2, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        outputs = convolve(inputs, expand(kernel, self.group), stride=self.stride, padding=self.padding)
         outputs = outputs.reshape(*outputs.shape[:3], group_order(self.group), self.features)
         return outputs if bias is None else outputs + bias.reshape(1, 1, 1, 1, -1)
 
@@ -131,25 +127,37 @@ class _PosedConv(nn.Module):
 class LiftingConv(_PosedConv):
     """Convolution of an image (B, H, W, C) with K kernels in all poses: (B, H', W', G, K).
 
-    The stored kernel is (k, k, C, K), the bias (K,). Turning the image turns the output by `turn_fields`, exactly if
-    `stride` divides side − 1, with either padding.
+    The stored kernel is (f·k, f·k, C, K), the bias (K,). Turning the image turns the output by `turn_fields`, exactly
+    if `stride` divides side / f − 1, with either padding.
 
     Attributes:
         features: number of fields K.
         group: `"c4"` or `"d4"`.
-        kernel: side of the kernels in pixels, odd.
-        stride: step between outputs in pixels.
+        kernel: side of the kernels in blocks, odd.
+        stride: step between outputs in blocks.
         padding: `"zero"` or `"circular"`.
+        fold: side f of the blocks in pixels; 1 for pixels. The sides of the image must be multiples of it. The same
+            as `fold_pixels` before a plain convolution, but kernels turn pixel by pixel.
     """
+
+    fold: int = 1
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         self._check()
         if inputs.ndim != 4:
             raise ValueError(f"LiftingConv takes images (B, H, W, C); got shape {tuple(inputs.shape)}.")
-        shape = (self.kernel, self.kernel, inputs.shape[-1], self.features)
+        side = self.fold * self.kernel
+        shape = (side, side, inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        return self._convolve(inputs, kernel, lifted_kernel)
+        return self._convolve(fold_pixels(inputs, self.fold), kernel, self._folded_kernel)
+
+    def _folded_kernel(self, kernel: jax.Array, group: Group) -> jax.Array:
+        """The kernel in every pose, its pixels moved into channels as `fold_pixels` moves those of the image."""
+        poses = lifted_kernel(kernel, group)
+        shape = (self.kernel, self.fold, self.kernel, self.fold, *poses.shape[2:])
+        poses = poses.reshape(shape).transpose(0, 2, 1, 3, 4, 5)
+        return poses.reshape(self.kernel, self.kernel, -1, poses.shape[-1])
 
 
 class GroupConv(_PosedConv):
@@ -204,8 +212,8 @@ def group_pool(x: jax.Array, *, mode: str = "max") -> jax.Array:
     return max_over(x, axis=3) if mode == "max" else jnp.mean(x, axis=3)
 
 
-def check_exact_side(name: str, sizes: tuple[int, ...], *, step: int, halving: Literal["pool", "stride"]) -> None:
-    """Refuse images on which a network that halves its input log₂(step) times does not turn exactly.
+def check_exact_side(name: str, sizes: tuple[int, ...], *, step: int, rest: int = 0) -> None:
+    """Refuse images on which a network that reduces its input by `step` does not turn exactly.
 
     Windows of 2×2 tile a side, and the tiling is its own mirror image, if the side is even; every second pixel of a
     line is, if the first and the last are among them, so if the side is odd.
@@ -214,16 +222,15 @@ def check_exact_side(name: str, sizes: tuple[int, ...], *, step: int, halving: L
         name: the network, for the message.
         sizes: height and width in pixels.
         step: product of all strides.
-        halving: `"pool"` for 2×2 windows side by side, `"stride"` for every second pixel.
+        rest: 0 for windows side by side, the side of a pixel or block for every second one of them.
 
     Raises:
-        ValueError: the image is not square, or its side is not a multiple of `step` (for `"stride"`, one more).
+        ValueError: the image is not square, or its side is not a multiple of `step` and `rest` more.
     """
-    rest = 0 if halving == "pool" else 1
     height, width = sizes
     if height == width and height % step == rest % step:
         return
-    known = "a multiple" if rest == 0 else "one more than a multiple"
+    known = "a multiple" if rest == 0 else f"{rest} more than a multiple"
     low = [max(n - (n - rest) % step, step + rest) for n in sizes]
     near = sorted(set(itertools.chain(low, (n + (rest - n) % step for n in sizes))))
     raise ValueError(

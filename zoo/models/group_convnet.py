@@ -6,8 +6,9 @@ Pooling over the group before the head makes the answer invariant, for any weigh
 
 Exactness needs a grid that is its own mirror image at every scale. 2×2 pooling has one when the side is even, so by
 default, with S stages, the sides are multiples of 2^(S − 1); every second pixel has one when the side is odd, so with
-`downsample="stride"` the sides are one more than such a multiple. Other sizes are refused unless `strict=False`. With
-circular padding and pooling the networks are invariant to shifts by multiples of 2^(S − 1) too.
+`downsample="stride"` the sides are one more than such a multiple. `fold=f` multiplies these sides by f. Other sizes are
+refused unless `strict=False`. With circular padding and pooling the networks are invariant to shifts by multiples of
+f·2^(S − 1) too.
 
 The default widths give the parameters of plain networks, not their cost: K fields over G elements cost what G·K plain
 channels do with 1/G of the parameters, so at equal parameters a step takes about G times the arithmetic.
@@ -56,6 +57,7 @@ class _GroupNet(nn.Module):
     group: Group = "d4"
     widths: tuple[int, ...] = (12, 24, 48, 84)
     depths: tuple[int, ...] = (1, 1, 1, 1)
+    fold: int = 1
     downsample: Downsample = "max"
     group_pool: Literal["max", "mean"] = "max"
     head: Head = "invariant"
@@ -80,12 +82,14 @@ class _GroupNet(nn.Module):
             raise ValueError(f"head must be one of {list(HEADS)}, got {self.head!r}.")
         if self.head_pool not in ("mean", "max", "both"):
             raise ValueError(f"head_pool must be 'mean', 'max' or 'both', got {self.head_pool!r}.")
-        step = 2 ** (len(self.widths) - 1)
+        if self.fold < 1:
+            raise ValueError(f"fold must be at least 1 pixel, got {self.fold}.")
+        step = self.fold * 2 ** (len(self.widths) - 1)
         name = f"{self.group}_{family}"
         check_image(name, inputs, channels=self.in_channels, minimum=step)
         if self.strict:
-            halving = "stride" if self.downsample == "stride" else "pool"
-            check_exact_side(name, inputs.shape[1:3], step=step, halving=halving)
+            rest = self.fold if self.downsample == "stride" else 0
+            check_exact_side(name, inputs.shape[1:3], step=step, rest=rest)
 
     def _types(self) -> dict[str, Any]:
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -94,7 +98,7 @@ class _GroupNet(nn.Module):
         """Lifting convolution, group convolution and normalisation with the options of this network."""
         options = {"group": self.group, "padding": self.padding, "use_bias": False, **self._types(), **conv}
         norm = functools.partial(BatchNorm, axis_name=self.axis_name, **self._types())
-        return functools.partial(LiftingConv, **options), functools.partial(GroupConv, **options), norm
+        return functools.partial(LiftingConv, fold=self.fold, **options), functools.partial(GroupConv, **options), norm
 
     def _halve(self, x: jax.Array) -> jax.Array:
         if self.downsample == "stride":
@@ -128,6 +132,7 @@ class GroupConvNet(_GroupNet):
         group: `"c4"` (4 turns) or `"d4"` (and their mirror images).
         widths: fields of each stage; the size is halved between stages.
         depths: convolutions of each stage.
+        fold: side in pixels of the blocks over which the first convolution steps, as in `ConvNet`; 1 for pixels.
         downsample: `"max"` or `"avg"` over 2×2 pixels, or `"stride"` 2 in the first convolution of a stage.
         group_pool: `"max"` or `"mean"` over the elements, before the head.
         head: `"invariant"`: one vector of logits. `"dense"`: (B, H', W', num_classes), which moves with the image.

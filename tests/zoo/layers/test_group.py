@@ -140,6 +140,25 @@ def test_convolutions_move_with_their_input(group, size, kernel, stride, padding
             assert np.allclose(outputs[1:], turn_fields(jnp.asarray(outputs[:1]), element), rtol=0, atol=1e-12)
 
 
+@settings(max_examples=6, deadline=None)
+@given(group=GROUPS, fold=st.integers(2, 3), padding=st.sampled_from(["zero", "circular"]), element=st.integers(0, 7))
+def test_blocks_turn_pixel_by_pixel(group, fold, padding, element):
+    """One kernel per block of pixels: the plain convolution of folded pixels in the first pose, and it turns."""
+    order = group_order(group)
+    with jax.enable_x64(True):
+        layer = LiftingConv(2, group, fold=fold, padding=padding, param_dtype=jnp.float64)
+        x = jnp.asarray(draw(1, 4 * fold, 4 * fold, 2))
+        outputs, params = apply(layer, jnp.concatenate([x, turn(x, element % order)]))
+        assert params["kernel"].shape == (3 * fold, 3 * fold, 2, 2)
+        assert np.allclose(outputs[1:], turn_fields(jnp.asarray(outputs[:1]), element % order), rtol=0, atol=1e-12)
+        around = [(0, 0), (fold, fold), (fold, fold), (0, 0)]
+        padded = np.pad(x, around, **({"mode": "wrap"} if padding == "circular" else {}))
+        for a, b in itertools.product(range(4), repeat=2):
+            window = padded[0, a * fold : (a + 3) * fold, b * fold : (b + 3) * fold]
+            expected = np.tensordot(window, params["kernel"], 3) + params["bias"]
+            assert np.allclose(outputs[0, a, b, 0], expected, rtol=0, atol=1e-12)
+
+
 def test_every_second_pixel_of_an_even_side_does_not_turn(x64):
     layer = LiftingConv(2, "c4", stride=2, param_dtype=jnp.float64)
     x = jnp.asarray(draw(1, 6, 6, 1))
@@ -186,29 +205,30 @@ def test_what_cannot_be_meant_is_refused(function, words):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "halving", "known", "near"),
+    ("sizes", "rest", "known", "near"),
     [
-        ((30, 30), "pool", "a multiple", "24 and 32"),
-        ((32, 24), "pool", "a multiple", "24 and 32"),
-        ((9, 40), "pool", "a multiple", "8 and 16 and 40"),
-        ((32, 32), "stride", "one more than a multiple", "25 and 33"),
-        ((9, 17), "stride", "one more than a multiple", "9 and 17"),
+        ((30, 30), 0, "a multiple", "24 and 32"),
+        ((32, 24), 0, "a multiple", "24 and 32"),
+        ((9, 40), 0, "a multiple", "8 and 16 and 40"),
+        ((32, 32), 1, "1 more than a multiple", "25 and 33"),
+        ((32, 32), 2, "2 more than a multiple", "26 and 34"),
+        ((9, 17), 1, "1 more than a multiple", "9 and 17"),
     ],
 )
-def test_a_size_that_is_not_exact_is_refused_with_the_nearest(sizes, halving, known, near):
+def test_a_size_that_is_not_exact_is_refused_with_the_nearest(sizes, rest, known, near):
     with pytest.raises(ValueError) as caught:
-        check_exact_side("net", sizes, step=8, halving=halving)
+        check_exact_side("net", sizes, step=8, rest=rest)
     assert f"net is exact on square images whose side is {known} of 8; got {sizes}: nearest are {near}." in str(
         caught.value
     )
 
 
 def test_exact_sizes_pass():
-    for step, halving, sizes in [
-        (8, "pool", (8, 24)),
-        (8, "stride", (9, 25)),
-        (1, "pool", (1, 7)),
-        (1, "stride", (4,)),
+    for step, rest, sizes in [
+        (8, 0, (8, 24)),
+        (8, 1, (9, 25)),
+        (1, 0, (1, 7)),
+        (1, 1, (4,)),
     ]:
         for side in sizes:
-            check_exact_side("net", (side, side), step=step, halving=halving)
+            check_exact_side("net", (side, side), step=step, rest=rest)

@@ -80,7 +80,9 @@ CASES = [
     (GroupConvNet, {"group": "c4"}, 8),
     (GroupConvNet, {"group": "d4", "padding": "circular", "downsample": "avg"}, 8),
     (GroupConvNet, {"group": "d4", "downsample": "stride", "kernel": 5}, 9),
+    (GroupConvNet, {"group": "d4", "downsample": "stride", "fold": 2}, 10),
     (GroupResNet, {"group": "d4", "downsample": "max"}, 8),
+    (GroupResNet, {"group": "d4", "fold": 2}, 16),
     (GroupResNet, {"group": "c4", "downsample": "stride"}, 9),
 ]
 IDS = [f"{module.__name__}-{'-'.join(map(str, options.values()))}" for module, options, _ in CASES]
@@ -95,7 +97,8 @@ def test_every_stage_moves_by_the_regular_representation(module, options, size, 
     variables, layers = build(model, x), ["stage1", "stage2", "stage3"]
     poses = jnp.concatenate([turn(x, g) for g in range(group_order(group))])
     outputs, read = jax.jit(lambda variables, x: taps.read(model, variables, x, layers))(variables, poses)
-    assert outputs.shape == (group_order(group), *(-(-size // 4),) * 2, group_order(group), 3)
+    side = -(-size // (4 * options.get("fold", 1)))
+    assert outputs.shape == (group_order(group), side, side, group_order(group), 3)
     for maps in [outputs, *(split_fields(read[layer], group) for layer in layers)]:
         # A constant would pass as well.
         assert np.ptp(maps[0], axis=(0, 1, 2)).max() > 1e-2
@@ -178,7 +181,7 @@ def test_heads_and_sizes(key):
             GroupResNet,
             {"downsample": "stride"},
             (32, 32),
-            "one more than a multiple of 8; got (32, 32): nearest are 25 and",
+            "1 more than a multiple of 8; got (32, 32): nearest are 25 and",
         ),
         (GroupConvNet, {"group": "c8"}, (32, 32), "group must be 'c4' or 'd4', got 'c8'"),
         (GroupConvNet, {"downsample": "blur"}, (32, 32), "downsample must be 'max', 'avg' or 'stride', got 'blur'"),
@@ -192,6 +195,8 @@ def test_heads_and_sizes(key):
         (GroupConvNet, {"group_pool": "sum"}, (32, 32), "group_pool must be 'max' or 'mean', got 'sum'"),
         (GroupConvNet, {"widths": (2, 2)}, (32, 32), "widths (2, 2) and depths (1, 1, 1, 1) must name the same number"),
         (GroupResNet, {"depths": (1, 1, 1, 0)}, (32, 32), "each with at least 1"),
+        (GroupConvNet, {"fold": 2}, (24, 24), "a multiple of 16; got (24, 24): nearest are 16 and 32"),
+        (GroupConvNet, {"fold": 0}, (32, 32), "fold must be at least 1 pixel, got 0"),
         (GroupConvNet, {"kernel": 4}, (32, 32), "expected an odd side, got 4"),
     ],
 )
