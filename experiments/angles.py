@@ -10,7 +10,7 @@ FILTER = Experiment(
     data="angles",
     model="filter_net",
     images=Images(size=0),
-    optimisation=Optimisation(learning_rate=1e-2, weight_decay=1e-4),
+    optimisation=Optimisation(learning_rate=1e-2, weight_decay=1.0),
     epochs=20,
     batch_size=32,
     evaluations=5,

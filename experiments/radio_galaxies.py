@@ -44,7 +44,29 @@ FULL = Experiment(
 
 DEMO = dataclasses.replace(FULL, title="radio galaxies of the FIRST survey, short recipe", epochs=16, evaluations=8)
 
-EXPERIMENTS = {"radio_galaxies": FULL, "radio_galaxies_demo": DEMO}
+# Networks of about the 280,644 parameters of FULL, on the same images.
+RESNET = dataclasses.replace(
+    FULL,
+    title="radio galaxies of the FIRST survey, ResNet-18 of equal size",
+    model="resnet18",
+    options=("width=10",),
+)
+
+# Invariant to turns and mirrorings as it stands: there is nothing to average over.
+D4 = dataclasses.replace(
+    FULL,
+    title="radio galaxies of the FIRST survey, D4 network of equal size",
+    model="d4_convnet",
+    options=("widths=(12, 24, 44)", "depths=(1, 2, 2)", "fold=4", "head_pool=both", "dropout=0.1"),
+    views="one",
+)
+
+EXPERIMENTS = {
+    "radio_galaxies": FULL,
+    "radio_galaxies_demo": DEMO,
+    "radio_galaxies_resnet18": RESNET,
+    "radio_galaxies_d4": D4,
+}
 
 if __name__ == "__main__":
     import sys

@@ -294,7 +294,8 @@ def pose_departure(model, variables, x, symmetry):
 
 @declared(["C4", "D4"])
 def test_declared_turns_and_mirrorings_are_exact(name, symmetry, net, x64):
-    for dtype, tolerance in [(jnp.float32, 1e-6), (jnp.float64, 1e-12)]:
+    # Sums over up to 8 elements have 8 times the terms of a plain network's, hence √8 times its rounding, 1e-6.
+    for dtype, tolerance in [(jnp.float32, 3e-6), (jnp.float64, 1e-12)]:
         model, variables, x = net(name, dtype, batch=1, size=fitting_size(name, symmetry), **symmetry.config)
         assert pose_departure(model, variables, x, symmetry) <= tolerance
 
