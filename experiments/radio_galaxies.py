@@ -59,6 +59,7 @@ D4 = dataclasses.replace(
     model="d4_convnet",
     options=("widths=(12, 24, 44)", "depths=(1, 2, 2)", "fold=4", "head_pool=both", "dropout=0.1"),
     views="one",
+    epochs=20,
 )
 
 EXPERIMENTS = {
