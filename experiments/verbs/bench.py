@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from zoo import explain, train
 from zoo_experiments.verbs.checks import require_at_least
 from zoo_experiments.verbs.experiment import Experiment, setup
-from zoo_experiments.verbs.explaining import default_layer
+from zoo_experiments.verbs.explaining import default_layer, fitting
 
 METHODS = ("saliency", "smooth_grad", "integrated_gradients", "grad_cam", "occlusion")
 
@@ -67,8 +67,9 @@ def bench_experiment(experiment: Experiment, *, steps: int = 30) -> list[tuple[s
         timed("checkpoint: until sealed on disk", checkpoints.wait)
     images = jnp.asarray(made.data["validation"].arrays["image"][:4])
     target = jnp.argmax(made.model.apply(variables, images), axis=-1)
-    for name in METHODS:
-        method, key, layer = explain.methods()[name], jax.random.key(0), default_layer(made)
+    for name in fitting(made, METHODS):
+        method, key = explain.methods()[name], jax.random.key(0)
+        layer = default_layer(made) if method.kind == "layer" else ""
         arguments = (made.model, variables, images, target, key, layer, {})
         jax.block_until_ready(method.function(*arguments))
         timed(f"explain 4 images: {name}", lambda method=method, arguments=arguments: method.function(*arguments))

@@ -86,8 +86,9 @@ def explain_records(
         targets = jnp.argmax(logits, axis=-1)
     else:
         targets = jnp.full(len(numbers), target or 0)
-    chosen = layer or made.experiment.layer or default_layer(made)
+    chosen = ""
     if any(known[method].kind == "layer" for method in methods):
+        chosen = layer or made.experiment.layer or default_layer(made)
         check_layer(made, chosen)
     maps, notes = {}, {}
     for method in methods:
@@ -127,6 +128,7 @@ def explain_run(
     """Explain records of a trained run; writes `explanations.png` and `explanations.npz` into `out`.
 
     Args:
+        methods: names from `zoo.explain.methods()`; when empty, the usual ones that the model admits.
         records: record numbers; when empty, typical ones (`typical`).
 
     Returns:
@@ -138,6 +140,7 @@ def explain_run(
     if not records:
         raw, _ = made.evaluation()(variables, made.data[split])
         records = typical(made, np.asarray(made.task.predict(raw)), made.data[split].arrays[made.outputs.truth])
+    methods = methods or fitting(made, ("integrated_gradients", "grad_cam", "occlusion"))
     explained = explain_records(
         made, variables, split=split, records=records, methods=methods, target=target, layer=layer
     )
@@ -201,11 +204,25 @@ def credit_of(experiment: Experiment) -> str:
 
 
 def default_layer(made: Setup) -> str:
-    """The last layer with spatial axes, found by shapes."""
-    for name in reversed(layer_names(made)):
-        if _is_spatial(made, name):
-            return name
-    raise UserError("The model has no layer with spatial axes, which Grad-CAM needs.")
+    """The last layer with spatial axes, found by shapes.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (name := _last_spatial(made)) is None:
+        raise UserError(f"{made.experiment.model} has no layer with spatial axes, which Grad-CAM needs.")
+    return name
+
+
+def fitting(made: Setup, methods: Sequence[str]) -> tuple[str, ...]:
+    """Those of `methods` that the model admits: Grad-CAM needs a layer with spatial axes."""
+    if _last_spatial(made) is not None:
+        return tuple(methods)
+    return tuple(method for method in methods if explain.methods()[method].kind != "layer")
+
+
+def _last_spatial(made: Setup) -> str | None:
+    return next((name for name in reversed(layer_names(made)) if _is_spatial(made, name)), None)
 
 
 def check_layer(made: Setup, layer: str) -> None:

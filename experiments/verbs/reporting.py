@@ -16,7 +16,15 @@ from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs import figures, score_figures
 from zoo_experiments.verbs.evaluating import value_of
 from zoo_experiments.verbs.experiment import Setup, as_json
-from zoo_experiments.verbs.explaining import Explained, credit_of, draw, explain_records, layer_names, typical
+from zoo_experiments.verbs.explaining import (
+    Explained,
+    credit_of,
+    draw,
+    explain_records,
+    fitting,
+    layer_names,
+    typical,
+)
 from zoo_experiments.verbs.runs import Run
 
 METHODS = ("saliency", "smooth_grad", "integrated_gradients", "grad_cam", "occlusion")
@@ -51,7 +59,11 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
     truth = source.arrays[made.outputs.truth]
     credit = credit_of(run.experiment)
     explained = explain_records(
-        made, state.averaged, split=split, records=typical(made, predictions, truth), methods=METHODS
+        made,
+        state.averaged,
+        split=split,
+        records=typical(made, predictions, truth),
+        methods=fitting(made, METHODS),
     )
     drawn = {"learning_curves": figures.learning_curves(train.read_log(run.file("metrics.csv")))}
     if made.outputs.targets:

@@ -110,3 +110,19 @@ def test_unknown_names_are_refused_with_the_closest(more, words, zoo, trained, t
     outcome = zoo("explain", trained.folder, *more, "--out", tmp_path / "none")
     assert outcome.code == 2 and all(word in outcome.err for word in words), outcome.err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_model_without_spatial_layers_is_reported_and_explained_without_grad_cam(zoo, tiny, tmp_path):
+    outcome = zoo(
+        *("train", "digits", "--data", tiny, "--model", "mlp", "--options", "widths=(8,)", "dropout=0.0"),
+        *("--images.size", "0", "--augmentation.rotate", "0", "--epochs", "1", "--layer", "", "--runs", tmp_path),
+        *("--name", "pixels"),
+    )
+    assert outcome.code == 0, outcome.err
+    run = tmp_path / "digits" / "pixels"
+    assert "grad cam" not in (run / "report.html").read_text()
+    assert zoo("explain", run, "--records", "1").code == 0
+    arrays = np.load(run / "explanations" / "explanations.npz")
+    assert set(arrays) == {"records", "images", "integrated_gradients", "occlusion"}
+    refused = zoo("explain", run, "--records", "1", "--method", "grad_cam")
+    assert refused.code == 2 and "mlp has no layer with spatial axes, which Grad-CAM needs" in refused.err

@@ -170,3 +170,15 @@ def test_settings_out_of_range_are_refused(settings, words):
 def test_crops_of_unlike_sizes_need_a_size():
     with pytest.raises(UserError, match=r"set images\.size"):
         Images(crop=(2, 4), size=0).image(picture(8, 8))
+
+
+def test_floats_are_divided_by_the_full_scale_and_integers_by_that_of_their_type():
+    image = picture(6, 6, 2) * 40
+    np.testing.assert_allclose(Images(size=0, full_scale=20.0).image(image), image / 20, rtol=1e-6)  # float32
+    compressed = Images(size=0, full_scale=20.0, stretch="asinh").image(image)
+    np.testing.assert_allclose(compressed, np.arcsinh(image) / np.arcsinh(20), rtol=1e-5)  # 20 · SOFTENING is one unit
+    whole = picture(6, 6, dtype=np.uint8)
+    np.testing.assert_array_equal(Images(size=0, full_scale=20.0).image(whole), PLAIN.image(whole))
+    for wrong in (0.0, -1.0, np.inf):
+        with pytest.raises(UserError, match=r"images\.full_scale must be a finite number above 0"):
+            Images(full_scale=wrong)
