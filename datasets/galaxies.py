@@ -15,6 +15,7 @@ from zoo_datasets import simulation, sky
 
 SIZE = 64
 BANDS = ("g", "r", "i")
+COLOURS = (2, 1, 0)
 EXPOSURE = 450.0
 CLASS_NAMES = ("elliptical", "spiral", "edge_on")
 MAGNITUDE = (18.5, 20.5)

@@ -16,6 +16,7 @@ from zoo_datasets import simulation, sky
 
 SIZE = 64
 BANDS = ("g", "r", "i")
+COLOURS = (2, 1, 0)
 CLASS_NAMES = ("no_lens", "lens")
 _OVERSAMPLING = 2
 _STEP = sky.PIXEL / _OVERSAMPLING

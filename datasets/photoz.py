@@ -17,6 +17,7 @@ from zoo_datasets import simulation, sky
 
 SIZE = 32
 BANDS = ("u", "g", "r", "i", "z")
+COLOURS = (3, 2, 1)
 EXPOSURE = 100.0
 REDSHIFT = (0.05, 1.0)
 FAINTEST = 23.0

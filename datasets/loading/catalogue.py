@@ -66,6 +66,7 @@ class Description:
       notes: split policy, leakage and known faults.
       prepared: whether it can be read at once.
       location: folder where it is, or will be, prepared.
+      colours: channels drawn as red, green and blue, long wavelengths as red; empty to draw images as they are.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Description:
     notes: str
     prepared: bool
     location: Path
+    colours: tuple[int, ...] = ()
 
 
 def names() -> tuple[str, ...]:
@@ -129,6 +131,7 @@ def describe(name: str, *, data_dir: str | Path | None = None) -> Description:
         notes=f"{module.SPLIT_POLICY} {module.NOTES}",
         prepared=(location / "dataset_info.json").is_file(),
         location=location,
+        colours=getattr(module, "COLOURS", ()),
     )
 
 

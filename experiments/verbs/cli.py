@@ -296,7 +296,7 @@ def explain(arguments: list[str]) -> None:
         Attributes:
             run: run folder, EXPERIMENT/NAME, or EXPERIMENT for its newest run.
             method: saliency, gradient_x_input, smooth_grad, integrated_gradients, grad_cam, occlusion; one or
-                several.
+                several. Default: the last three, Grad-CAM only where the model has a layer with spatial axes.
             target: class or target to explain, by name or number; default: the predicted class, or the first target.
             layer: layer for Grad-CAM; default: the last with spatial axes.
             split: which data.
@@ -306,7 +306,7 @@ def explain(arguments: list[str]) -> None:
         """
 
         run: Annotated[str, tyro.conf.Positional]
-        method: tuple[str, ...] = ("integrated_gradients", "grad_cam", "occlusion")
+        method: tuple[str, ...] | None = None
         target: str = ""
         layer: str = ""
         split: Literal["train", "validation", "test"] = "validation"
@@ -467,7 +467,9 @@ def results(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    """Time of start, steps, data, evaluation and explanations of an experiment on this machine."""
+    """What an experiment costs on this machine; `bench models`: training steps beside PyTorch's."""
+    if arguments[:1] == ["models"]:
+        return _bench_models(arguments[1:])
     name, experiment, rest = _experiment("bench", arguments)
 
     @dataclass(frozen=True)
@@ -486,6 +488,40 @@ def bench(arguments: list[str]) -> None:
     from zoo_experiments.verbs.tables import bench_table, show
 
     show(bench_table(bench_experiment(experiment, steps=options.steps)))
+
+
+def _bench_models(arguments: list[str]) -> None:
+    from zoo_experiments.verbs.bench_models import STORE, bench_models, keep, rows_table
+    from zoo_experiments.verbs.tables import show
+    from zoo_experiments.verbs.twins import TWINS
+
+    @dataclass(frozen=True)
+    class BenchModels:
+        """Time a training step of the models beside the same networks in PyTorch, on the CPU.
+
+        Attributes:
+            only: names of models; default: all that have a twin in PyTorch.
+            steps: turns to time after warming up; the fastest counts.
+            keep: write the numbers into the file of `out`, from which `zoo readme` takes its table.
+            out: JSON file that --keep writes.
+        """
+
+        only: tuple[str, ...] = ()
+        steps: int = 10
+        keep: bool = False
+        out: Path = STORE
+
+    options = _parse("bench models", BenchModels, arguments)
+    if options.out != STORE and not options.keep:
+        raise UserError(f"--out says where --keep writes: add --keep, or nothing goes into {options.out}.")
+    if not options.out.parent.is_dir():
+        raise UserError(f"There is no folder {options.out.parent} to write {options.out.name} into: make it first.")
+    _compile_cache()
+    rows = bench_models(options.only or TWINS, steps=options.steps)
+    show(rows_table(rows))
+    if options.keep:
+        keep(rows, options.out)
+        print(options.out)
 
 
 def readme(arguments: list[str]) -> None:
@@ -518,20 +554,25 @@ _VERBS: Mapping[str, Callable[[list[str]], None]] = {
 }
 
 
+# What a verb takes in place of an experiment.
+_SUBJECTS: Mapping[str, tuple[str, ...]] = {"bench": ("models",)}
+
+
 def _experiment(verb: str, arguments: list[str]) -> tuple[str, object, list[str]]:
     """The experiment named first, and the remaining arguments."""
     from zoo_experiments import experiments as all_experiments
 
     known = all_experiments()
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: zoo {verb} EXPERIMENT [options]\n\nExperiments:")
+        also = [f"zoo {verb} {subject} [options]" for subject in _SUBJECTS.get(verb, ())]
+        print("\n       ".join([f"usage: zoo {verb} EXPERIMENT [options]", *also]) + "\n\nExperiments:")
         for name, experiment in known.items():
             print(f"  {name}: {experiment.title}")
         print(f"\n`zoo {verb} EXPERIMENT --help` lists the options.")
         raise SystemExit(0 if arguments else 2)
     name, *rest = arguments
     if name not in known:
-        raise unknown("experiment", name, known)
+        raise unknown("experiment", name, (*known, *_SUBJECTS.get(verb, ())))
     return name, known[name], rest
 
 

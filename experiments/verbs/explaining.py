@@ -118,7 +118,7 @@ def explain_records(
 def explain_run(
     run: Run,
     *,
-    methods: Sequence[str],
+    methods: Sequence[str] | None,
     target: int | None,
     layer: str | None,
     split: str,
@@ -128,7 +128,7 @@ def explain_run(
     """Explain records of a trained run; writes `explanations.png` and `explanations.npz` into `out`.
 
     Args:
-        methods: names from `zoo.explain.methods()`; when empty, the usual ones that the model admits.
+        methods: names from `zoo.explain.methods()`; when None, the usual ones that the model admits.
         records: record numbers; when empty, typical ones (`typical`).
 
     Returns:
@@ -140,20 +140,22 @@ def explain_run(
     if not records:
         raw, _ = made.evaluation()(variables, made.data[split])
         records = typical(made, np.asarray(made.task.predict(raw)), made.data[split].arrays[made.outputs.truth])
-    methods = methods or fitting(made, ("integrated_gradients", "grad_cam", "occlusion"))
+    if methods is None:
+        methods = fitting(made, ("integrated_gradients", "grad_cam", "occlusion"))
     explained = explain_records(
         made, variables, split=split, records=records, methods=methods, target=target, layer=layer
     )
     out.mkdir(parents=True, exist_ok=True)
     arrays = {name.replace(" ", "_").replace("/", "."): values for name, values in explained.maps.items()}
     np.savez_compressed(out / "explanations.npz", records=explained.records, images=explained.images, **arrays)
-    draw(explained, looks=made.experiment.images.crop, credit=credit_of(run.experiment)).savefig(
-        out / "explanations.png", dpi=130
-    )
+    drawn_as = {"credit": credit_of(run.experiment), "colours": colours_of(run.experiment)}
+    draw(explained, looks=made.experiment.images.crop, **drawn_as).savefig(out / "explanations.png", dpi=130)
     return out / "explanations.png"
 
 
-def draw(explained: Explained, *, looks: Sequence[int] = (0,), credit: str = "") -> figures.Figure:
+def draw(
+    explained: Explained, *, looks: Sequence[int] = (0,), credit: str = "", colours: Sequence[int] = ()
+) -> figures.Figure:
     """The figure: inputs beside all maps.
 
     A network that takes several crops of an image sees each place at several scales; then every crop has its row,
@@ -163,6 +165,7 @@ def draw(explained: Explained, *, looks: Sequence[int] = (0,), credit: str = "")
         explained: what to draw.
         looks: `crop` of the images.
         credit: line at the foot.
+        colours: channels of a crop that are drawn as red, green and blue; empty for all.
     """
     signed = {name: name in SIGNED for name in explained.maps}
     images, titles, rows = [], [], {name: [] for name in explained.maps}
@@ -170,7 +173,8 @@ def draw(explained: Explained, *, looks: Sequence[int] = (0,), credit: str = "")
     for i, title in enumerate(explained.titles):
         for number, crop in enumerate(looks):
             part = slice(number * width, (number + 1) * width)
-            images.append(explained.images[i, ..., part])
+            one = explained.images[i, ..., part]
+            images.append(one[..., list(colours)] if colours else one)
             titles.append(title if len(looks) == 1 else f"{title}\ncentral {crop or 'square'} px")
             for name, values in explained.maps.items():
                 one = values[i]
@@ -201,6 +205,11 @@ def one_per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
 def credit_of(experiment: Experiment) -> str:
     """The line of credit that images of the data must carry, empty for the user's own data."""
     return catalogue.describe(experiment.data).credit if catalogue.is_known(experiment.data) else ""
+
+
+def colours_of(experiment: Experiment) -> tuple[int, ...]:
+    """Channels to be drawn as red, green and blue; empty where the data does not say."""
+    return catalogue.describe(experiment.data).colours if catalogue.is_known(experiment.data) else ()
 
 
 def default_layer(made: Setup) -> str:

@@ -18,6 +18,7 @@ from zoo_experiments.verbs.evaluating import value_of
 from zoo_experiments.verbs.experiment import Setup, as_json
 from zoo_experiments.verbs.explaining import (
     Explained,
+    colours_of,
     credit_of,
     draw,
     explain_records,
@@ -70,7 +71,9 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
         drawn |= _of_numbers(made, source, predictions, truth, credit)
     else:
         drawn |= _of_classes(made, source, predictions, truth, credit, train.finalise(made.task, sums))
-    drawn["explanations"] = draw(explained, looks=run.experiment.images.crop, credit=credit)
+    drawn["explanations"] = draw(
+        explained, looks=run.experiment.images.crop, credit=credit, colours=colours_of(run.experiment)
+    )
     if (bank := first_kernels(made, state.averaged)) is not None:
         by_hand = {"made by hand": angle_filter(len(bank))} if run.experiment.model == "filter_net" else None
         drawn["kernels"] = score_figures.kernels(bank, beside=by_hand)
@@ -166,19 +169,34 @@ def _of_numbers(
 
 def _first_look(made: Setup, source: ArraySource, chosen: np.ndarray) -> np.ndarray:
     images = source.arrays["image"][chosen]
-    return images[..., : images.shape[-1] // len(made.experiment.images.crop)]
+    images = images[..., : images.shape[-1] // len(made.experiment.images.crop)]
+    colours = colours_of(made.experiment)
+    return images[..., list(colours)] if colours else images
 
 
 def first_kernels(made: Setup, variables: Mapping[str, Any]) -> np.ndarray | None:
-    """The kernels (k, k, C, K) of the first convolution over images with k above 1; None where there is none."""
+    """The kernels (k, k, C, K) of the first convolution over images with k above 1; None where there is none.
+
+    Kernels over folded pixels, (k, k, f²·C, K), are unfolded to (f·k, f·k, C, K).
+    """
     for layer in layer_names(made):
         node = variables["params"]
         for part in layer.split("/"):
             node = node.get(part, {}) if isinstance(node, Mapping) else {}
         kernel = node.get("kernel") if isinstance(node, Mapping) else None
         if kernel is not None and np.ndim(kernel) == 4 and kernel.shape[0] > 1:
-            return np.asarray(kernel)
+            return _unfolded(np.asarray(kernel), made.shape[-1])
     return None
+
+
+def _unfolded(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """The inverse of what `zoo.layers.fold_pixels` makes of a kernel's pixels."""
+    side, _, inputs, outputs = kernel.shape
+    fold = round((inputs / channels) ** 0.5)
+    if inputs != fold**2 * channels:
+        return kernel
+    kernel = kernel.reshape(side, side, fold, fold, channels, outputs).transpose(0, 2, 1, 3, 4, 5)
+    return kernel.reshape(side * fold, side * fold, channels, outputs)
 
 
 def _reliability(bins: np.ndarray) -> figures.Figure:

@@ -25,7 +25,7 @@ LESS = ("nll", "ece", "rmse", "mae", "bias", "sigma_nmad", "outliers")
 
 
 def stored(path: Path = STORE) -> dict[str, Any]:
-    """Everything that is stored: experiment → its entry (`collect`), and under `speed` the bench of the models."""
+    """Everything that is stored: experiment → its entry (`collect`)."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 

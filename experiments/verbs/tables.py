@@ -16,16 +16,18 @@ from zoo_experiments import experiments
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text: `numbers` names the columns that are aligned right."""
+    """A table of text: `numbers` names the columns that are aligned right, `note` is a line below."""
 
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
     numbers: tuple[str, ...] = ()
+    note: str = ""
 
     def markdown(self) -> str:
         """The table in Markdown."""
         rule = ["---:" if column in self.numbers else "---" for column in self.columns]
-        return "\n".join("| " + " | ".join(cells) + " |" for cells in (self.columns, rule, *self.rows))
+        table = "\n".join("| " + " | ".join(cells) + " |" for cells in (self.columns, rule, *self.rows))
+        return f"{table}\n\n{self.note}" if self.note else table
 
 
 def show(table: Table) -> None:
@@ -37,7 +39,10 @@ def show(table: Table) -> None:
         rich.add_row(*row)
     console = Console(highlight=False, markup=False)
     # Into a file or a pipe nothing is folded.
-    (console if console.is_terminal else Console(highlight=False, markup=False, width=240)).print(rich)
+    console = console if console.is_terminal else Console(highlight=False, markup=False, width=240)
+    console.print(rich)
+    if table.note:
+        console.print(table.note)
 
 
 def models_table(pattern: str = "*", *, links: bool = False) -> Table:
@@ -100,6 +105,12 @@ def _results() -> Table:
     return results_table(links=True)
 
 
+def _speed() -> Table:
+    from zoo_experiments.verbs.bench_models import speed_table
+
+    return speed_table(links=True)
+
+
 def refresh_readme(path: Path) -> str:
     """Write the generated tables between `<!-- table NAME -->` and `<!-- end -->`; returns what was done.
 
@@ -111,6 +122,7 @@ def refresh_readme(path: Path) -> str:
         "experiments": lambda: experiments_table(links=True),
         "data": lambda: data_table(links=True),
         "results": _results,
+        "speed": _speed,
     }
     if not path.exists():
         raise UserError(f"There is no {path} here: run `zoo readme` in the folder of the project.")

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from zoo import explain
-from zoo_experiments.verbs.explaining import default_layer, layer_names, one_per_class
+from zoo_experiments.verbs.experiment import Experiment
+from zoo_experiments.verbs.explaining import (
+    Explained,
+    colours_of,
+    default_layer,
+    draw,
+    layer_names,
+    one_per_class,
+)
+from zoo_experiments.verbs.figures import show_image
 
 METHODS = tuple(explain.methods())
 
@@ -126,3 +135,13 @@ def test_a_model_without_spatial_layers_is_reported_and_explained_without_grad_c
     assert set(arrays) == {"records", "images", "integrated_gradients", "occlusion"}
     refused = zoo("explain", run, "--records", "1", "--method", "grad_cam")
     assert refused.code == 2 and "mlp has no layer with spatial axes, which Grad-CAM needs" in refused.err
+
+
+def test_bands_are_drawn_in_the_colours_that_the_data_names():
+    images = np.random.default_rng(0).random((1, 4, 4, 5))
+    maps = {"occlusion": np.ones((1, 4, 4))}
+    figure = draw(Explained(np.array([0]), images, ["one"], maps, {}), colours=(3, 2, 1))
+    drawn = [np.asarray(picture.get_array()) for axes in figure.axes for picture in axes.images]
+    expected = show_image(images[0][..., [3, 2, 1]])[0]
+    assert any(picture.shape == (4, 4, 3) and np.allclose(picture, expected) for picture in drawn)
+    assert colours_of(Experiment(data="photoz")) == (3, 2, 1) and colours_of(Experiment(data="radio_galaxies")) == ()

@@ -3,10 +3,12 @@
 import base64
 from html.parser import HTMLParser
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo_experiments.verbs.reporting import extremes
+from zoo.layers import fold_pixels
+from zoo_experiments.verbs.reporting import _unfolded, extremes
 
 pytestmark = pytest.mark.smoke
 
@@ -54,7 +56,7 @@ def test_the_page_loads_nothing_from_anywhere(page, source):
 def test_the_page_is_well_formed_and_every_picture_is_a_png_with_a_text(page):
     assert page.open == []
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 7
+    assert len(pictures) == 8
     for picture in pictures:
         head, _, data = picture["src"].partition(",")
         assert head == "data:image/png;base64" and base64.b64decode(data, validate=True).startswith(b"\x89PNG")
@@ -65,7 +67,7 @@ def test_the_figures_are_kept_beside_the_page(trained, page):
     embedded = [base64.b64decode(a["src"].partition(",")[2]) for tag, a in page.tags if tag == "img"]
     files = sorted(trained.file("figures").iterdir())
     assert [path.stem for path in files] == [
-        "best", "confusion", "explanations", "learning_curves", "recall", "reliability", "worst"
+        "best", "confusion", "explanations", "kernels", "learning_curves", "recall", "reliability", "worst"
     ]  # fmt: skip
     assert sorted(path.read_bytes() for path in files) == sorted(embedded)
 
@@ -106,3 +108,14 @@ def test_best_and_worst_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8]])
     best, worst = extremes(probabilities[np.arange(4), [0, 0, 1, 1]], 2)  # 0.9, 0.4, 0.3, 0.8
     assert best.tolist() == [0, 3] and worst.tolist() == [2, 1]
+
+
+def test_kernels_over_blocks_are_shown_over_pixels():
+    rng = np.random.default_rng(0)
+    image, kernel = rng.normal(size=(1, 12, 12, 3)), rng.normal(size=(3, 3, 4 * 3, 5))
+    pixels = _unfolded(kernel, 3)
+    assert pixels.shape == (6, 6, 3, 5)
+    blocks = np.asarray(fold_pixels(jnp.asarray(image), 2))
+    expected = np.einsum("ijc,ijck->k", blocks[0, 1:4, 2:5], kernel)
+    np.testing.assert_allclose(np.einsum("ijc,ijck->k", image[0, 2:8, 4:10], pixels), expected, rtol=1e-5)  # float32
+    assert _unfolded(kernel, 5) is kernel, "twelve channels are not blocks of five"

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from zoo.layers.convolution import Padding, pad_spatial
+from zoo.layers.maximum import max_over, maximum
 
 
 def strided_windows(x: jax.Array, window: int, stride: int) -> list[jax.Array]:
@@ -53,7 +54,7 @@ def max_pool(
         (B, …, C) with sizes ⌊(n + 2·pad − window) / stride⌋ + 1.
     """
     x = pad_spatial(x, [(pad, pad)] * (x.ndim - 2), padding, value=-jnp.inf) if pad else x
-    return _pairwise(jnp.maximum, strided_windows(x, window, stride or window))
+    return _pairwise(maximum, strided_windows(x, window, stride or window))
 
 
 def avg_pool(x: jax.Array, *, window: int = 2, stride: int | None = None) -> jax.Array:
@@ -83,7 +84,10 @@ def fold_pixels(x: jax.Array, side: int) -> jax.Array:
 
 
 def global_pool(x: jax.Array, *, mode: str = "mean") -> jax.Array:
-    """Pool over all spatial axes: (B, …, C) → (B, C) for `mode="mean" | "max"`, (B, 2C) for `"both"`, mean first."""
+    """Pool over all spatial axes: (B, …, C) → (B, C) for `mode="mean" | "max"`, (B, 2C) for `"both"`, mean first.
+
+    Pixels that tie share the gradient of the maximum as in `max_over`.
+    """
     axes = tuple(range(1, x.ndim - 1))
     if mode not in ("mean", "max", "both"):
         raise ValueError(f"mode must be 'mean', 'max' or 'both', got {mode!r}.")
@@ -91,5 +95,5 @@ def global_pool(x: jax.Array, *, mode: str = "mean") -> jax.Array:
     if mode in ("mean", "both"):
         parts.append(jnp.mean(x, axis=axes))
     if mode in ("max", "both"):
-        parts.append(jnp.max(x, axis=axes))
+        parts.append(max_over(x.reshape(x.shape[0], -1, x.shape[-1]), 1))
     return jnp.concatenate(parts, axis=-1)

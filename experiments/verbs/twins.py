@@ -1,0 +1,504 @@
+"""PyTorch twins: the networks of the zoo once more in `torch.nn`, to hold numbers and speed against.
+
+A twin computes what `zoo.create(name, …)` does for the same options — kernels, padding, normalisation, pooling,
+dropout, head — written as one would write it in PyTorch. It takes images channels first and flattens channels last,
+so that its weights are ours but for the order of axes. Both make their layers in the same order: that is how weights
+are matched (`links`), and nothing may be left over on either side. The group-equivariant networks expand their kernels
+to all poses and convolve plainly, by tables that are worked out anew here.
+
+PyTorch is imported when a twin is made: it belongs to the extra `parity`.
+"""
+
+import functools
+import types
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+import zoo
+from zoo import models
+from zoo.errors import UserError, WeightsError
+from zoo.models.mobilenet import make_divisible
+from zoo.models.vgg import GRID
+
+if TYPE_CHECKING:
+    import torch
+
+Layers = list["torch.nn.Module"]
+
+
+def require_torch() -> types.ModuleType:
+    """PyTorch.
+
+    Raises:
+        UserError: it is not installed; says how to get it.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            'A comparison with PyTorch needs PyTorch, which is not installed: pip install "symmetry-zoo[parity]".'
+        ) from None
+    return torch
+
+
+def twin(model: nn.Module, shape: tuple[int, ...]) -> "torch.nn.Module":
+    """The twin of a model of the zoo, with PyTorch's initial weights, in float32 and training mode.
+
+    Args:
+        model: made by `zoo.create`.
+        shape: of its inputs, (B, …, C); the twin takes (B, C, …).
+
+    Raises:
+        UserError: PyTorch is not installed, or the model or one of its options has no twin.
+    """
+    torch = require_torch()
+    if type(model) not in _BUILDERS:
+        raise UserError(f"{type(model).__name__} has no twin in PyTorch; there are twins of: {', '.join(TWINS)}.")
+    return torch.nn.Sequential(*_BUILDERS[type(model)](model, shape)).train()
+
+
+class Link(NamedTuple):
+    """One of our arrays and the tensor of the twin that holds the same numbers.
+
+    Attributes:
+        path: ours, such as `("params", "stage1_conv1", "kernel")`.
+        name: the twin's, as in its `state_dict`.
+    """
+
+    path: tuple[str, ...]
+    name: str
+
+
+def links(net: "torch.nn.Module", model: nn.Module, shape: tuple[int, ...]) -> tuple[Link, ...]:
+    """Pairs of all arrays of a model and all tensors of its twin, found by the order in which layers are made.
+
+    PyTorch's counters of batches are no part of the network and left out.
+
+    Raises:
+        WeightsError: a layer or an array is left over on one side, or shapes differ.
+    """
+    ours = list(_arrays_by_module(model, shape).items())
+    theirs = [(name, tensors) for name, module in net.named_modules() if (tensors := _own_tensors(module))]
+    found, problems = [], []
+    if len(ours) != len(theirs):
+        problems.append(f"{len(ours)} layers with weights here, {len(theirs)} there")
+    for (path, arrays), (name, tensors) in zip(ours, theirs, strict=False):
+        there = {_our_name(key, arrays): (key, _our_shape(tensor.shape)) for key, tensor in tensors.items()}
+        here = {key: array_shape for key, (_, array_shape) in arrays.items()}
+        if here != {key: tensor_shape for key, (_, tensor_shape) in there.items()}:
+            problems.append(f"{'/'.join(path)} {here}, there {name} {there}")
+            continue
+        found += [Link((arrays[key][0], *path, key), f"{name}.{there[key][0]}") for key in arrays]
+    if problems:
+        raise WeightsError(f"{type(model).__name__} and its twin differ:\n  " + "\n  ".join(problems))
+    return tuple(found)
+
+
+def load_from_flax(net: "torch.nn.Module", model: nn.Module, variables: Any, shape: tuple[int, ...]) -> None:
+    """Copy `variables` of a model into its twin, in the twin's dtype: every array once, every tensor once.
+
+    Raises:
+        WeightsError: the twin is another network's, or `variables` are.
+    """
+    torch = require_torch()
+    pairs = links(net, model, shape)
+    flat = {_keys(path): leaf for path, leaf in jax.tree.leaves_with_path(variables)}
+    if set(flat) != {link.path for link in pairs}:
+        differ = sorted("/".join(path) for path in set(flat) ^ {link.path for link in pairs})
+        raise WeightsError(f"The variables are not those of {type(model).__name__}: {', '.join(differ)}.")
+    tensors = net.state_dict()
+    with torch.no_grad():
+        for link in pairs:
+            value = np.asarray(flat[link.path])
+            value = np.moveaxis(value, (-1, -2), (0, 1)) if value.ndim > 1 else value
+            if value.shape != tuple(tensors[link.name].shape):
+                raise WeightsError(f"{'/'.join(link.path)} is {value.shape}, {link.name} {tensors[link.name].shape}.")
+            tensors[link.name].copy_(torch.from_numpy(np.array(value)))
+
+
+def to_flax(tensors: Mapping[str, "torch.Tensor"], pairs: tuple[Link, ...]) -> dict[str, Any]:
+    """Tensors by their names in the twin, in our order of axes and our tree; pairs without a tensor are left out."""
+    tree: dict[str, Any] = {}
+    for link in pairs:
+        if link.name in tensors:
+            # A copy: PyTorch's optimisers write in place.
+            value = np.array(tensors[link.name].detach().cpu().numpy())
+            *parents, leaf = link.path
+            node = functools.reduce(lambda node, key: node.setdefault(key, {}), parents, tree)
+            node[leaf] = jnp.asarray(np.moveaxis(value, (0, 1), (-1, -2)) if value.ndim > 1 else value)
+    return tree
+
+
+def _arrays_by_module(model: nn.Module, shape: tuple[int, ...]) -> dict[tuple[str, ...], dict[str, tuple]]:
+    """Path of each module with weights → name → (collection, shape), in the order in which they are made."""
+    found: dict[tuple[str, ...], dict[str, tuple]] = {}
+
+    def visit(collection: str, tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        for key, value in tree.items():
+            if isinstance(value, Mapping):
+                visit(collection, value, (*path, key))
+            else:
+                found.setdefault(path, {})[key] = (collection, tuple(value.shape))
+
+    def init(x: jax.Array) -> None:
+        variables = model.init(jax.random.key(0), x)
+        # Looked at inside: what a transformation returns has its keys sorted.
+        for collection in ("params", *(key for key in variables if key != "params")):
+            visit(collection, variables[collection], ())
+
+    jax.eval_shape(init, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return found
+
+
+def _own_tensors(module: "torch.nn.Module") -> dict[str, "torch.Tensor"]:
+    tensors = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+    return {name: tensor for name, tensor in tensors.items() if name not in ("num_batches_tracked", "places")}
+
+
+def _our_name(name: str, arrays: Mapping[str, Any]) -> str:
+    names = {"weight": "kernel" if "kernel" in arrays else "scale", "running_mean": "mean", "running_var": "var"}
+    return names.get(name, name)
+
+
+def _our_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[2:], shape[1], shape[0]) if len(shape) > 1 else tuple(shape)
+
+
+def _keys(path: tuple) -> tuple[str, ...]:
+    return tuple(entry.key for entry in path)
+
+
+@functools.cache
+def _classes() -> types.SimpleNamespace:
+    """The modules that `torch.nn` has not, made once PyTorch is known to be there."""
+    torch = require_torch()
+
+    class Apply(torch.nn.Module):
+        """A function without weights."""
+
+        def __init__(self, function: Callable) -> None:
+            super().__init__()
+            self.function = function
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            return self.function(x)
+
+    class Residual(torch.nn.Module):
+        """body(x) + shortcut(x), rectified or not."""
+
+        def __init__(self, body: Layers, shortcut: Layers, rectify: bool) -> None:
+            super().__init__()
+            self.body = torch.nn.Sequential(*body)
+            self.shortcut = torch.nn.Sequential(*shortcut)
+            self.rectify = rectify
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            y = self.body(x)
+            y += self.shortcut(x)
+            return y.relu_() if self.rectify else y
+
+    class PosedConv(torch.nn.Module):
+        """Convolution with a kernel in every pose, (K, C, k, k) on images, (K, C, k, k, G) on fields (B, G·C, H, W)."""
+
+        def __init__(self, shape: tuple[int, ...], *, order: int, stride: int, circular: bool) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(shape) * (2 / (shape[0] * shape[2] ** 2)) ** 0.5)
+            self.stride, self.circular = stride, circular
+            # Where each entry of the bank of plain kernels, (pose, row, column, element), stands in the weights.
+            places = np.arange(np.prod(shape[2:])).reshape(*shape[2:4], -1)
+            table = _quotients(order) if len(shape) == 5 else [[0]] * order
+            places = np.stack([_turned(h, places)[:, :, table[h]] for h in range(order)])
+            self.register_buffer("places", torch.from_numpy(places), persistent=False)
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            fields, before, side = self.weight.shape[:3]
+            rows = self.weight.flatten(2).permute(2, 0, 1).flatten(1)
+            bank = torch.nn.functional.embedding(self.places, rows).unflatten(-1, (fields, before))
+            bank = bank.permute(0, 4, 3, 5, 1, 2).reshape(len(bank) * fields, -1, side, side)
+            pad = side // 2
+            if self.circular:
+                x, pad = torch.nn.functional.pad(x, (pad,) * 4, mode="circular"), 0
+            return torch.nn.functional.conv2d(x, bank, stride=self.stride, padding=pad)
+
+    class FieldNorm(torch.nn.BatchNorm2d):
+        """Batch normalisation of fields (B, G·K, H, W), the same for all elements of the group."""
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            return super().forward(x.reshape(-1, self.num_features, *x.shape[2:])).reshape(x.shape)
+
+    return types.SimpleNamespace(Apply=Apply, Residual=Residual, PosedConv=PosedConv, FieldNorm=FieldNorm)
+
+
+def _turned(element: int, x: np.ndarray) -> np.ndarray:
+    """Mirrored left-right if `element` is 4 or more, then turned by `element` % 4 quarters."""
+    return np.rot90(x[:, ::-1] if element >= 4 else x, element % 4)
+
+
+def _quotients(order: int) -> list[list[int]]:
+    """Entry [h][j] is the element h⁻¹ j, whose action followed by that of h is that of j: tried out on four corners."""
+    corners = np.arange(4).reshape(2, 2)
+    posed = [_turned(j, corners).tolist() for j in range(order)]
+    products = [[_turned(h, _turned(g, corners)).tolist() for g in range(order)] for h in range(order)]
+    return [[products[h].index(posed[j]) for j in range(order)] for h in range(order)]
+
+
+def _apply(function: Callable) -> "torch.nn.Module":
+    return _classes().Apply(function)
+
+
+def _relu() -> "torch.nn.Module":
+    return require_torch().nn.ReLU(inplace=True)
+
+
+def _conv(model: nn.Module, before: int, width: int, kernel: int = 3, *, ndim: int = 2, **options: Any) -> Any:
+    stride = options.get("stride", 1)
+    return getattr(require_torch().nn, f"Conv{ndim}d")(
+        before,
+        width,
+        kernel,
+        # Even kernels, of which there are none with a stride, pad one pixel less before than after.
+        padding="same" if stride == 1 else kernel // 2,
+        padding_mode="zeros" if model.padding == "zero" else "circular",
+        **options,
+    )
+
+
+def _norm(width: int, ndim: int = 2, *, momentum: float = 0.9, epsilon: float = 1e-5) -> "torch.nn.Module":
+    # PyTorch's momentum is the weight of the new value.
+    return getattr(require_torch().nn, f"BatchNorm{ndim}d")(width, eps=epsilon, momentum=1 - momentum)
+
+
+def _pool(kind: str, ndim: int = 2, window: int = 2) -> "torch.nn.Module":
+    return getattr(require_torch().nn, f"{kind.capitalize()}Pool{ndim}d")(window)
+
+
+def _global_pool(mode: str = "mean") -> "torch.nn.Module":
+    torch = require_torch()
+    functions = {"mean": [torch.mean], "max": [torch.amax], "both": [torch.mean, torch.amax]}[mode]
+    return _apply(lambda x: torch.cat([f(x, dim=tuple(range(2, x.ndim))) for f in functions], dim=1))
+
+
+def _flatten() -> "torch.nn.Module":
+    return _apply(lambda x: x.movedim(1, -1).flatten(1))
+
+
+def _features(layers: Layers, shape: tuple[int, ...]) -> int:
+    """Length of the vectors that `layers` make of inputs (B, …, C)."""
+    torch = require_torch()
+    with torch.no_grad():
+        return torch.nn.Sequential(*layers).eval()(torch.zeros(1, shape[-1], *shape[1:-1])).shape[1]
+
+
+def _head(model: nn.Module, features: int) -> Layers:
+    nn = require_torch().nn
+    return [nn.Dropout(model.dropout), nn.Linear(features, model.num_classes)]
+
+
+def _fold(side: int) -> Callable[["torch.Tensor"], "torch.Tensor"]:
+    """Blocks of pixels into channels (B, s^d·C, …), the channels of one pixel side by side."""
+
+    def fold(x: "torch.Tensor") -> "torch.Tensor":
+        batch, channels, *sizes = x.shape
+        x = x.reshape(batch, channels, *(m for n in sizes for m in (n // side, side)))
+        order = (0, *range(3, x.ndim, 2), 1, *range(2, x.ndim, 2))
+        return x.permute(order).reshape(batch, -1, *(n // side for n in sizes))
+
+    return fold
+
+
+def _mlp(model: models.MLP, shape: tuple[int, ...]) -> Layers:
+    nn = require_torch().nn
+    layers, before = [_flatten()], int(np.prod(shape[1:]))
+    for width in model.widths:
+        layers += [nn.Linear(before, width), _relu(), nn.Dropout(model.dropout)]
+        before = width
+    return [*layers, nn.Linear(before, model.num_classes)]
+
+
+def _convnet(model: models.ConvNet, shape: tuple[int, ...]) -> Layers:
+    ndim = len(shape) - 2
+    layers, before = [], shape[-1] * model.fold**ndim
+    if model.fold > 1:
+        layers.append(_apply(_fold(model.fold)))
+    for stage, (width, depth) in enumerate(zip(model.widths, model.depths, strict=True)):
+        layers += [_pool(model.pool, ndim)] if stage else []
+        for _ in range(depth):
+            conv = _conv(model, before, width, model.kernel, ndim=ndim, bias=False)
+            layers += [conv, _norm(width, ndim), _relu()]
+            before = width
+    return [*layers, _global_pool(model.head_pool), *_head(model, before * (1 + (model.head_pool == "both")))]
+
+
+def _deepmerge(model: models.DeepMerge, shape: tuple[int, ...]) -> Layers:
+    nn = require_torch().nn
+    layers, before = [], shape[-1]
+    for block, width in enumerate(model.widths):
+        conv = _conv(model, before, width, 3 if block else 5)
+        layers += [conv, _relu(), _norm(width, momentum=0.99, epsilon=1e-3), _pool("max"), nn.Dropout(model.dropout)]
+        before = width
+    layers.append(_flatten())
+    before = _features(layers, shape)
+    for units in model.dense:
+        layers += [nn.Linear(before, units), nn.Softmax(1) if model.hidden == "softmax" else _relu()]
+        before = units
+    return [*layers, nn.Linear(before, model.num_classes)]
+
+
+def _braai(model: models.Braai, shape: tuple[int, ...]) -> Layers:
+    nn = require_torch().nn
+    layers, before = [], shape[-1]
+    for width, window in zip(model.widths, (2, 4), strict=True):
+        for _ in range(2):
+            conv = nn.Conv2d(before, width, 3) if model.padding == "valid" else _conv(model, before, width)
+            layers += [conv, _relu()]
+            before = width
+        layers += [_pool("max", window=window), nn.Dropout(model.dropout / 2)]
+    layers.append(_flatten())
+    return [*layers, nn.Linear(_features(layers, shape), model.dense), _relu(), *_head(model, model.dense)]
+
+
+def _filter_net(model: models.FilterNet, shape: tuple[int, ...]) -> Layers:
+    torch = require_torch()
+    layers = [_conv(model, shape[-1], 1, model.kernel), _global_pool("max"), torch.nn.Linear(1, 1)]
+    return [*layers, _apply(lambda z: torch.cat([-z, z], dim=1))]
+
+
+def _vgg(model: models.VGG, shape: tuple[int, ...]) -> Layers:
+    nn = require_torch().nn
+    layers, before = [], shape[-1]
+    for depth, width in zip(model.depths, model.widths, strict=True):
+        for _ in range(depth):
+            layers += [_conv(model, before, width), *([_norm(width)] if model.batch_norm else []), _relu()]
+            before = width
+        layers.append(_pool("max"))
+    if model.head == "pool":
+        return [*layers, _global_pool(), *_head(model, before)]
+    layers += [nn.AdaptiveAvgPool2d(GRID), _flatten()]
+    before *= GRID**2
+    for units in model.dense:
+        layers += [nn.Linear(before, units), _relu(), nn.Dropout(model.dropout)]
+        before = units
+    return [*layers, nn.Linear(before, model.num_classes)]
+
+
+def _resnet(model: models.ResNet, shape: tuple[int, ...]) -> Layers:
+    torch = require_torch()
+    small, before = model.stem == "small", model.width
+    stem = _conv(model, shape[-1], before, 3 if small else 7, stride=1 if small else 2, bias=False)
+    layers = [stem, _norm(before), _relu()]
+    if not small and model.padding == "circular":
+        layers.append(_apply(lambda x: torch.nn.functional.pad(x, (1,) * 4, mode="circular")))
+    if not small:
+        layers.append(torch.nn.MaxPool2d(3, 2, padding=int(model.padding == "zero")))
+    for stage, depth in enumerate(model.depths):
+        for i in range(depth):
+            width, stride = model.width * 2**stage, 2 if stage and i == 0 else 1
+            after = width * (4 if model.bottleneck else 1)
+            if model.bottleneck:
+                sizes = [(before, width, 1, 1), (width, width, 3, stride), (width, after, 1, 1)]
+            else:
+                sizes = [(before, width, 3, stride), (width, width, 3, 1)]
+            body = []
+            for inner, outer, kernel, step in sizes:
+                body += [_conv(model, inner, outer, kernel, stride=step, bias=False), _norm(outer), _relu()]
+            shortcut = []
+            if stride > 1 or before != after:
+                shortcut = [_conv(model, before, after, 1, stride=stride, bias=False), _norm(after)]
+            # The last rectifier comes after the sum.
+            layers.append(_classes().Residual(body[:-1], shortcut, True))
+            before = after
+    return [*layers, _global_pool(), *_head(model, before)]
+
+
+def _mobilenet(model: models.MobileNetV2, shape: tuple[int, ...]) -> Layers:
+    nn = require_torch().nn
+
+    def block(inner: int, outer: int, kernel: int, **options: int) -> Layers:
+        return [_conv(model, inner, outer, kernel, bias=False, **options), _norm(outer), nn.ReLU6(inplace=True)]
+
+    before = make_divisible(model.stem_width * model.width_mult)
+    layers = block(shape[-1], before, 3, stride=model.stem_stride)
+    for expansion, channels, depth, first_stride in model.stages:
+        for i in range(depth):
+            stride = first_stride if i == 0 else 1
+            width, inner = make_divisible(channels * model.width_mult), before * expansion
+            body = block(before, inner, 1) if expansion != 1 else []
+            body += [*block(inner, inner, 3, stride=stride, groups=inner), *block(inner, width, 1)[:-1]]
+            same = stride == 1 and before == width
+            layers.append(_classes().Residual(body, [], False) if same else nn.Sequential(*body))
+            before = width
+    last = make_divisible(model.last_width * max(1.0, model.width_mult))
+    return [*layers, *block(before, last, 1), _global_pool(), *_head(model, last)]
+
+
+def _group_head(model: models.GroupConvNet | models.GroupResNet, fields: int) -> Layers:
+    if model.head != "invariant":
+        raise UserError(f"Twins of group-equivariant networks have head='invariant', got {model.head!r}.")
+    torch, order = require_torch(), _order(model)
+    pool = torch.amax if model.group_pool == "max" else torch.mean
+    layers = [_apply(lambda x: pool(x.unflatten(1, (order, -1)), dim=1)), _global_pool(model.head_pool)]
+    return [*layers, *_head(model, fields * (1 + (model.head_pool == "both")))]
+
+
+def _order(model: models.GroupConvNet | models.GroupResNet) -> int:
+    return {"c4": 4, "d4": 8}[model.group]
+
+
+def _posed(
+    model: models.GroupConvNet | models.GroupResNet, before: int, fields: int, *, kernel: int = 3, stride: int = 1,
+    lift: bool = False,
+) -> Layers:  # fmt: skip
+    classes, order = _classes(), _order(model)
+    shape = (fields, before, kernel, kernel, *(() if lift else (order,)))
+    conv = classes.PosedConv(shape, order=order, stride=stride, circular=model.padding == "circular")
+    return [conv, classes.FieldNorm(fields)]
+
+
+def _group_convnet(model: models.GroupConvNet, shape: tuple[int, ...]) -> Layers:
+    layers, before, by_stride = [], shape[-1], model.downsample == "stride"
+    for stage, (fields, depth) in enumerate(zip(model.widths, model.depths, strict=True)):
+        layers += [_pool(model.downsample)] if stage and not by_stride else []
+        for i in range(depth):
+            stride = 2 if by_stride and stage and i == 0 else 1
+            posed = _posed(model, before, fields, kernel=model.kernel, stride=stride, lift=not stage and i == 0)
+            layers += [*posed, _relu()]
+            before = fields
+    return [*layers, *_group_head(model, before)]
+
+
+def _group_resnet(model: models.GroupResNet, shape: tuple[int, ...]) -> Layers:
+    before, by_stride = model.widths[0], model.downsample == "stride"
+    layers = [*_posed(model, shape[-1], before, lift=True), _relu()]
+    for stage, (fields, depth) in enumerate(zip(model.widths, model.depths, strict=True)):
+        layers += [_pool(model.downsample)] if stage and not by_stride else []
+        for i in range(depth):
+            stride = 2 if by_stride and stage and i == 0 else 1
+            body = [*_posed(model, before, fields, stride=stride), _relu(), *_posed(model, fields, fields)]
+            shortcut = []
+            if stride > 1 or before != fields:
+                shortcut = _posed(model, before, fields, kernel=1, stride=stride)
+            layers.append(_classes().Residual(body, shortcut, True))
+            before = fields
+    return [*layers, *_group_head(model, before)]
+
+
+_BUILDERS: Mapping[type[nn.Module], Callable[[Any, tuple[int, ...]], Layers]] = {
+    models.Braai: _braai,
+    models.ConvNet: _convnet,
+    models.DeepMerge: _deepmerge,
+    models.FilterNet: _filter_net,
+    models.GroupConvNet: _group_convnet,
+    models.GroupResNet: _group_resnet,
+    models.MLP: _mlp,
+    models.MobileNetV2: _mobilenet,
+    models.ResNet: _resnet,
+    models.VGG: _vgg,
+}
+
+# Names of the models that have a twin.
+TWINS = tuple(name for name in zoo.names() if zoo.card(name).module in _BUILDERS)
