@@ -8,6 +8,7 @@ from zoo.errors import UserError
 from zoo_experiments.verbs.bench import METHODS, bench_experiment
 
 
+@pytest.mark.slow
 def test_every_row_is_a_positive_number_with_its_unit(trained):
     # More steps than the experiment has: small data must not end the measurement.
     rows = bench_experiment(trained.experiment, steps=30)
