@@ -55,13 +55,6 @@ def call(*argv):
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def pytest_collection_modifyitems(items):
-    """Tests that share the tiny run go to one worker: the other would train it again."""
-    for item in items:
-        if "training" in getattr(item, "fixturenames", ()) and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("the tiny run"))
-
-
 @pytest.fixture(scope="session")
 def zoo():
     """Function (*argv) → Outcome of `zoo *argv`."""

@@ -9,8 +9,6 @@ from zoo_datasets.loading.catalogue import load
 from zoo_experiments.verbs.evaluating import value_of
 from zoo_experiments.verbs.runs import open_run
 
-# The run is trained once, by one worker.
-pytestmark = pytest.mark.xdist_group("regression")
 SETTINGS = (
     *("--data", "circles/tiny", "--options", "widths=(4, 8)", "depths=(1, 1)"),
     *("--epochs", "2", "--batch-size", "8", "--evaluations", "2", "--layer", "stage2"),
