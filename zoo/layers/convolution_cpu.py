@@ -85,12 +85,14 @@ def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 def _forward_in_kernel(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     if _depthwise(x, geometry):
         return _by_groups(_shifts, x, kernel, geometry)
-    # The gradient of XLA's convolution with respect to the kernel is a convolution with a window as large as the image:
-    # fast where little is to be done (32 → 32 channels of 32×32 pixels: 19 ms, a product takes 29), and slow otherwise
-    # (64 → 64: 164 ms, a product takes 54).
-    work = math.prod(geometry.sizes(x, kernel)) * x.shape[-1] * kernel.shape[-1]
-    if geometry.groups == 1 and (work > _MUCH or x.dtype == jnp.float64):
+    if geometry.groups == 1 and x.dtype == jnp.float64:
         return _by_groups(_products, x, kernel, geometry)
+    # The gradient of XLA's convolution with respect to the kernel is a convolution with a window as large as the image:
+    # fast with few channels (16 → 16 of 64×64 pixels, batch 32: 17 ms, a product takes 27), and slow with many
+    # (32 → 32: 270 ms, a product takes 94).
+    many = kernel.shape[-1] >= 32 and math.prod(kernel.shape[:-1]) >= 64
+    if geometry.groups == 1 and many:
+        return _by_groups(_im2col, x, kernel, geometry)
     return convolve_xla(x, kernel, geometry)
 
 
@@ -112,8 +114,6 @@ def _by_groups(function: Callable, x: jax.Array, kernel: jax.Array, geometry: Ge
     return y.reshape(len(x), *y.shape[2:])
 
 
-# Products of a pixel's channels per image and kernel entry from which on matrix products win.
-_MUCH = 2**21
 # Numbers that `_by_groups` holds at a time: 8 MB of float32.
 _CACHED = 2**21
 
