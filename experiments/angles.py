@@ -1,4 +1,18 @@
-"""Angles: is the pattern in the noisy image, or its mirror image (A1–A3)?"""
+"""Angles: is the pattern in the noisy image, or its mirror image (A1–A3)?
+
+    zoo train angles --seed 0 (1, 2)            test accuracy 0.998, 0.997, 0.998; under 1 minute each
+    zoo train angles_convnet --seed 0 (1, 2)    test accuracy 0.997, 1.000, 0.996; under 1 minute each
+    zoo train angles_mlp --seed 0 (1, 2)        test accuracy 0.507, 0.514, 0.508: chance; some seconds each
+    zoo baseline angles --split test            test accuracy 0.588, trees on features made by hand
+    zoo curve angles angles_convnet angles_mlp  all of them against the number of training images
+
+Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21; 1,000 test images.
+
+One filter of 11×11 pixels and its maximum over the image are all that is needed, and the filter that is learned looks
+like the one made by hand. Its weight decay of 1 does that: with 1e-4 the filter kept the noise of its start (0.95 on
+validation images). A network that takes pixels without order learns the training images by heart and nothing else. A
+network that is invariant to mirroring could not tell the two apart.
+"""
 
 import dataclasses
 

@@ -1,4 +1,13 @@
-"""Blurry circles: the radius of a disc in pixels, wherever it is (B4)."""
+"""Blurry circles: the radius of a disc in pixels, wherever it is (B4).
+
+    zoo train circles --seed 0 (1, 2)            test R² 0.994, 0.995, 0.996, error 0.14 to 0.15 px; 1 to 2 minutes
+    zoo train circles_centred --seed 0 (1, 2)    test R² 0.997 each, error 0.12 px; 1 to 2 minutes
+    zoo baseline circles --split test            test R² 0.996, random forest on features made by hand
+    zoo baseline circles_centred --split test    test R² 0.998, ridge regression on features made by hand
+
+Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21; 1,000 test images. The second moments of a disc
+are its radius, so that the features made by hand are hard to beat here.
+"""
 
 import dataclasses
 

@@ -1,4 +1,10 @@
-"""Handwritten digits: 5,000 of MNIST, 3,500 to train on."""
+"""Handwritten digits: 5,000 of MNIST, 3,500 to train on.
+
+    zoo train digits --seed 0 (1, 2)    test accuracy 0.982, 0.983, 0.982; 1 to 3 minutes each
+    zoo baseline digits --split test    test accuracy 0.804, logistic regression on features made by hand
+
+Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21; the 1,000 test images are a fifth of all.
+"""
 
 from zoo.augment import Augmentation
 from zoo_experiments.verbs.experiment import Experiment, Optimisation

@@ -1,4 +1,11 @@
-"""Simulated galaxies: elliptical, spiral or disc seen from the edge (B3)."""
+"""Simulated galaxies: elliptical, spiral or disc seen from the edge (B3).
+
+    zoo train galaxies --seed 0 (1, 2)    test accuracy 1.000 each; 1 to 2 minutes each
+    zoo baseline galaxies --split test    test accuracy 0.989, logistic regression on features made by hand
+
+Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21; 1,000 test images (so 0.996 or more). The
+classes are pure by construction: real galaxies are not.
+"""
 
 from zoo.augment import Augmentation
 from zoo_experiments.verbs.experiment import Experiment, Optimisation

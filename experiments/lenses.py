@@ -1,7 +1,14 @@
 """Strong gravitational lenses among galaxies that look like them, in g, r and i (B7).
 
-There are two settings of the simulator: `zoo evaluate lenses/seed0 --data lenses/other --split test` takes a network
-across, `zoo train lenses --data lenses/other --name other` trains on the other."""
+    zoo train lenses --seed 0 (1, 2)                             test area under the ROC curve 0.998, 0.998, 0.996
+    zoo evaluate lenses/seed0 --data lenses/other --split test   0.947, 0.947, 0.934 on the other simulator setting
+    zoo baseline lenses --split test                             0.899, boosted trees on features made by hand
+
+Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21; 3 minutes each, 1,000 test images of each
+setting. Taken to the other setting (worse seeing, less exposure, smaller Einstein radii) at the same threshold, the
+networks keep their purity and find 58 to 63 % of the lenses instead of 95 to 96 %. `zoo train lenses --data lenses/other
+--name other` trains there.
+"""
 
 from zoo.augment import Augmentation
 from zoo_experiments.verbs.experiment import Experiment, Optimisation
