@@ -6,8 +6,8 @@
 
 Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21; 3 minutes each, 1,000 test images of each
 setting. Taken to the other setting (worse seeing, less exposure, smaller Einstein radii) at the same threshold, the
-networks keep their purity and find 58 to 63 % of the lenses instead of 95 to 96 %. `zoo train lenses --data lenses/other
---name other` trains there.
+networks keep their purity and find 58 to 63 % of the lenses instead of 95 to 96 %. `zoo train lenses --data
+lenses/other --name other` trains there.
 """
 
 from zoo.augment import Augmentation
