@@ -1,4 +1,11 @@
-"""Photometric redshifts from images in u, g, r, i and z (B4); the baselines get the magnitudes."""
+"""Photometric redshifts from images in u, g, r, i and z (B4); the baselines get the magnitudes.
+
+    zoo train photoz --seed 0 (1, 2)    test σ_NMAD 0.030, 0.029, 0.030, outliers 0.3, 0.2, 0.3 %; 2 to 3 minutes each
+    zoo baseline photoz --split test    0.043 and 0.7 %, random forest; 0.053 and 1.3 %, ridge regression
+
+Measured on 2 CPU cores with other work beside, JAX 0.10.2, 2026-11-21; 1,500 test images. σ_NMAD is 1.4826 times the
+median of |Δz − median Δz| / (1 + z), outliers are beyond |Δz| / (1 + z) = 0.15.
+"""
 
 from zoo.augment import Augmentation
 from zoo_experiments.verbs.experiment import Experiment, Optimisation
