@@ -91,10 +91,6 @@ class Circles(simulation.SimulatedBuilder):
     name = "circles"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
-    BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = simulation.configurations(SPLIT_SIZES)
-    SIZES = SPLIT_SIZES
-    TEXT = "\n".join((TITLE, UNITS, SPLIT_POLICY, NOTES))
-    REFERENCES = CITATION
 
     def fields(self) -> dict[str, Any]:
         """Field → TFDS feature."""

@@ -7,6 +7,7 @@ of "default" and a network trained on one may be tested on another: the splits h
 
 import abc
 import importlib
+import sys
 import zlib
 from collections.abc import Iterator
 from types import ModuleType
@@ -71,23 +72,19 @@ def scalar() -> tfds.features.Scalar:
     return tfds.features.Scalar(dtype=np.float32)
 
 
-def configurations(sizes: dict[str, dict[str, int]]) -> list[tfds.core.BuilderConfig]:
-    """One TFDS configuration for each key of `sizes` (configuration → split → number), the first the default."""
-    return [tfds.core.BuilderConfig(name=name) for name in sizes]
-
-
 class SimulatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """TFDS builder whose records come from `simulate`; a subclass sets the class variables and two methods.
+    """TFDS builder whose records come from `simulate`; a subclass has a name, a version and two methods.
 
-    Attributes:
-      SIZES: configuration → split → number of records; `BUILDER_CONFIGS` is `configurations(SIZES)`.
-      TEXT: description of the data set.
-      REFERENCES: BibTeX.
+    The rest is said once, by the module that the subclass stands in: `SPLIT_SIZES` (configuration → split → number of
+    records, the first configuration the default), the texts `TITLE`, `UNITS`, `SPLIT_POLICY`, `NOTES` and `CITATION`.
     """
 
-    SIZES: ClassVar[dict[str, dict[str, int]]]
-    TEXT: ClassVar[str]
-    REFERENCES: ClassVar[str]
+    _module: ClassVar[ModuleType]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._module = sys.modules[cls.__module__]
+        cls.BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in cls._module.SPLIT_SIZES]
 
     @abc.abstractmethod
     def fields(self) -> dict[str, Any]:
@@ -103,16 +100,17 @@ class SimulatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return self.simulate(generator(self.name, setting, split, number), number, setting)
 
     def _info(self) -> tfds.core.DatasetInfo:
+        about = self._module
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self.TEXT,
+            description="\n".join((about.TITLE, about.UNITS, about.SPLIT_POLICY, about.NOTES)),
             features=tfds.features.FeaturesDict(self.fields()),
             license=LICENCE,
-            citation=self.REFERENCES,
+            citation=about.CITATION,
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Record]]]:
-        sizes = self.SIZES[self.builder_config.name]
+        sizes = self._module.SPLIT_SIZES[self.builder_config.name]
         return {split: self._generate_examples(split, size) for split, size in sizes.items()}
 
     def _generate_examples(self, split: str, size: int) -> Iterator[tuple[int, Record]]:
