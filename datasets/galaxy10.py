@@ -5,7 +5,6 @@ images of the Sloan Digital Sky Survey, 69 × 69). Both are HDF5 files that the 
 https://astronn.readthedocs.io/en/latest/galaxy10.html.
 """
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import h5py
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from scipy.spatial import KDTree
 
 from zoo_datasets.loading.records import DataError
 from zoo_datasets.loading.sources import manual_file
@@ -258,21 +258,10 @@ def close_pairs(ra: np.ndarray, dec: np.ndarray, separation: float) -> np.ndarra
       dec: (N,) declination in degrees.
       separation: arcsec.
     """
-    order = np.argsort(dec, kind="stable")
-    alpha, delta, limit = np.radians(ra[order]), np.radians(dec[order]), np.radians(separation / 3600)
-    pairs = []
-    # In order of declination, neighbours on the sky are a few places apart: no angle is less than that in declination.
-    for shift in itertools.count(1):
-        near = np.flatnonzero(delta[shift:] - delta[:-shift] <= limit)
-        if not len(near):
-            break
-        north, south = delta[near + shift], delta[near]
-        # The haversine formula, exact for small angles.
-        square = np.sin((north - south) / 2) ** 2
-        square += np.cos(north) * np.cos(south) * np.sin((alpha[near + shift] - alpha[near]) / 2) ** 2
-        near = near[2 * np.arcsin(np.sqrt(np.minimum(square, 1))) <= limit]
-        pairs.append(np.stack([order[near], order[near + shift]], axis=1))
-    return np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)
+    alpha, delta = np.radians(ra), np.radians(dec)
+    places = np.stack([np.cos(delta) * np.cos(alpha), np.cos(delta) * np.sin(alpha), np.sin(delta)], axis=1)
+    chord = 2 * np.sin(np.radians(separation / 3600) / 2)
+    return KDTree(places).query_pairs(chord, output_type="ndarray")
 
 
 def _checked_labels(path: Path, file: h5py.File, layout: Layout) -> np.ndarray:

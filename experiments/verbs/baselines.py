@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import UserError
+from zoo_experiments.verbs.checks import extra
 
 # On tables of some thousand rows a second thread gains little on an idle machine, and costs tenfold on a busy one.
 THREADS = 1
@@ -155,10 +156,4 @@ def _few_threads() -> Iterator[None]:
 
 
 def _sklearn(name: str) -> Any:
-    # Imported when used: only the baselines need it.
-    try:
-        return importlib.import_module(f"sklearn.{name}")
-    except ImportError as error:
-        raise UserError(
-            "Baselines need scikit-learn, which is not installed: pip install 'symmetry-zoo[baselines]'."
-        ) from error
+    return extra(f"sklearn.{name}", what="Baselines", package="scikit-learn", group="baselines")

@@ -173,8 +173,7 @@ def draw(
     for i, title in enumerate(explained.titles):
         for number, crop in enumerate(looks):
             part = slice(number * width, (number + 1) * width)
-            one = explained.images[i, ..., part]
-            images.append(one[..., list(colours)] if colours else one)
+            images.append(as_drawn(explained.images[i, ..., part], colours))
             titles.append(title if len(looks) == 1 else f"{title}\ncentral {crop or 'square'} px")
             for name, values in explained.maps.items():
                 one = values[i]
@@ -202,14 +201,24 @@ def one_per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
     return chosen
 
 
+def described(experiment: Experiment) -> catalogue.Description | None:
+    """What is known of the data of an experiment; None for the user's own."""
+    return catalogue.describe(experiment.data) if catalogue.is_known(experiment.data) else None
+
+
 def credit_of(experiment: Experiment) -> str:
     """The line of credit that images of the data must carry, empty for the user's own data."""
-    return catalogue.describe(experiment.data).credit if catalogue.is_known(experiment.data) else ""
+    return about.credit if (about := described(experiment)) else ""
 
 
 def colours_of(experiment: Experiment) -> tuple[int, ...]:
     """Channels to be drawn as red, green and blue; empty where the data does not say."""
-    return catalogue.describe(experiment.data).colours if catalogue.is_known(experiment.data) else ()
+    return about.colours if (about := described(experiment)) else ()
+
+
+def as_drawn(images: np.ndarray, colours: Sequence[int]) -> np.ndarray:
+    """The channels of (…, C) that are drawn as red, green and blue; all where there is nothing to choose."""
+    return images[..., list(colours)] if colours else images
 
 
 def default_layer(made: Setup) -> str:

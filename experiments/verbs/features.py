@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from zoo.errors import UserError
+from zoo_experiments.verbs.checks import extra
 
 # A pixel belongs to the source above this many times the noise.
 THRESHOLD = 3.0
@@ -355,11 +356,4 @@ def _checked(images: np.ndarray) -> np.ndarray:
 
 
 def _texture() -> Any:
-    # Imported here: only these baselines need it.
-    try:
-        from skimage import feature
-    except ImportError as error:
-        raise UserError(
-            "Hand-made features need scikit-image, which is not installed: pip install 'symmetry-zoo[baselines]'."
-        ) from error
-    return feature
+    return extra("skimage.feature", what="Hand-made features", package="scikit-image", group="baselines")

@@ -11,15 +11,16 @@ import numpy as np
 
 from zoo import registry, train
 from zoo.layers import angle_filter
-from zoo_datasets.loading import catalogue
 from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs import figures, score_figures
 from zoo_experiments.verbs.evaluating import value_of
 from zoo_experiments.verbs.experiment import Setup, as_json
 from zoo_experiments.verbs.explaining import (
     Explained,
+    as_drawn,
     colours_of,
     credit_of,
+    described,
     draw,
     explain_records,
     fitting,
@@ -170,8 +171,7 @@ def _of_numbers(
 def _first_look(made: Setup, source: ArraySource, chosen: np.ndarray) -> np.ndarray:
     images = source.arrays["image"][chosen]
     images = images[..., : images.shape[-1] // len(made.experiment.images.crop)]
-    colours = colours_of(made.experiment)
-    return images[..., list(colours)] if colours else images
+    return as_drawn(images, colours_of(made.experiment))
 
 
 def first_kernels(made: Setup, variables: Mapping[str, Any]) -> np.ndarray | None:
@@ -210,11 +210,9 @@ def _notes(explained: Explained) -> list[str]:
 
 
 def _about(run: Run) -> dict[str, str]:
-    data = run.experiment.data
-    if not catalogue.is_known(data):
-        return {"title": Path(data).name, "notes": "", "licence": "", "units": ""}
-    described = catalogue.describe(data)
-    return {"title": described.title, "notes": described.notes, "licence": described.licence, "units": described.units}
+    if (about := described(run.experiment)) is None:
+        return {"title": Path(run.experiment.data).name, "notes": "", "licence": "", "units": ""}
+    return {"title": about.title, "notes": about.notes, "licence": about.licence, "units": about.units}
 
 
 def _waiting(run: Run) -> float:

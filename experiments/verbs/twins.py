@@ -24,6 +24,7 @@ from zoo import models
 from zoo.errors import UserError, WeightsError
 from zoo.models.mobilenet import make_divisible
 from zoo.models.vgg import GRID
+from zoo_experiments.verbs.checks import extra
 
 if TYPE_CHECKING:
     import torch
@@ -37,13 +38,7 @@ def require_torch() -> types.ModuleType:
     Raises:
         UserError: it is not installed; says how to get it.
     """
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            'A comparison with PyTorch needs PyTorch, which is not installed: pip install "symmetry-zoo[parity]".'
-        ) from None
-    return torch
+    return extra("torch", what="Comparisons with PyTorch", package="PyTorch", group="parity")
 
 
 def twin(model: nn.Module, shape: tuple[int, ...]) -> "torch.nn.Module":

@@ -45,7 +45,7 @@ def store(path, rows, **other):
 
 
 def test_without_pytorch_it_says_what_to_install(no_torch, zoo):
-    with pytest.raises(UserError, match=r'not installed: pip install "symmetry-zoo\[parity\]"'):
+    with pytest.raises(UserError, match=r"not installed: pip install 'symmetry-zoo\[parity\]'"):
         require_torch()
     outcome = zoo("bench", "models", "--only", "mlp")
     assert outcome.code == 2 and "symmetry-zoo[parity]" in outcome.err and "Traceback" not in outcome.err

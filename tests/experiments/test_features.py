@@ -340,7 +340,7 @@ def test_what_is_no_image_is_refused(images, message):
 
 
 def test_without_scikit_image_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage", None)
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
     with pytest.raises(
         UserError, match=r"scikit-image, which is not installed: pip install 'symmetry-zoo\[baselines\]'"
     ):
