@@ -3,7 +3,7 @@
 XLA's `SAME` pads unevenly when the stride is 2 and the size is even, so every convolution of the zoo pads
 `((k − 1) // 2, k // 2)` on each axis, whatever the stride (the rule of `torch.nn.Conv2d(padding=k // 2)` for odd k).
 `padding="circular"` wraps the image around: then, and only then, is a strided convolution exactly equivariant to
-cyclic shifts by multiples of its stride.
+cyclic shifts by multiples of its stride. `padding="valid"` pads nothing.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,12 @@ def pad_spatial(x: jax.Array, pads: list[tuple[int, int]], padding: Padding, val
 
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding = "zero", groups: int = 1
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    padding: Padding | Literal["valid"] = "zero",
+    groups: int = 1,
 ) -> jax.Array:
     """Convolution of (B, …, C_in) with a kernel (k, …, k, C_in / groups, C_out), in 1, 2 or 3 dimensions.
 
@@ -50,16 +55,19 @@ def convolve(
         x: input, of the kernel's dtype.
         kernel: weights, the same number of spatial axes as `x`.
         stride: step between outputs in pixels.
-        padding: `"zero"` or `"circular"`, by `(k − 1) // 2` pixels before and `k // 2` after.
+        padding: `"zero"` or `"circular"`, by `(k − 1) // 2` pixels before and `k // 2` after; or `"valid"`, none.
         groups: C_in and C_out are split into so many convolutions side by side.
 
     Returns:
-        (B, …, C_out), sizes ⌊(n − 1) / stride⌋ + 1 for odd k.
+        (B, …, C_out), sizes ⌊(n − 1) / stride⌋ + 1 for odd k, ⌊(n − k) / stride⌋ + 1 without padding.
     """
     pads = [((k - 1) // 2, k // 2) for k in kernel.shape[:-2]]
+    if padding != "valid":
+        check_padding(padding)
     if padding == "circular":
-        x, pads = pad_spatial(x, pads, "circular"), [(0, 0)] * len(pads)
-    check_padding(padding)
+        x = pad_spatial(x, pads, "circular")
+    if padding != "zero":
+        pads = [(0, 0)] * len(pads)
     geometry = Geometry(stride, tuple(pads), groups)
     # On other devices, and in half precision, XLA's own convolution and its own gradients are the best there are.
     if jax.default_backend() != "cpu" or x.dtype not in (jnp.float32, jnp.float64):
@@ -70,19 +78,22 @@ def convolve(
 class Conv(nn.Module):
     """Convolution over all spatial axes of (B, …, C): 1-D on (B, T, C), 2-D on (B, H, W, C), 3-D on (B, D, H, W, C).
 
-    A size n becomes ⌊(n − 1) / stride⌋ + 1 for odd kernels. The kernel's shape is (k, …, k, C_in / groups, C_out).
+    A size n becomes ⌊(n − 1) / stride⌋ + 1 for odd kernels, ⌊(n − k) / stride⌋ + 1 without padding. The kernel's shape
+    is (k, …, k, C_in / groups, C_out).
 
     Attributes:
         features: number of output channels.
         kernel: side of the kernel in pixels, the same on all axes.
         stride: step between outputs in pixels.
         padding: `"zero"` or `"circular"`.
+        pad: False pads nothing.
     """
 
     features: int
     kernel: int = 3
     stride: int = 1
     padding: Padding = "zero"
+    pad: bool = True
     use_bias: bool = True
     groups: int = 1
     dtype: Any = None
@@ -92,10 +103,11 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         check_padding(self.padding)
+        padding = self.padding if self.pad else "valid"
         ndim = inputs.ndim - 2
         shape = (*(self.kernel,) * ndim, inputs.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype) if self.use_bias else None
         inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        outputs = convolve(inputs, kernel, stride=self.stride, padding=self.padding, groups=self.groups)
+        outputs = convolve(inputs, kernel, stride=self.stride, padding=padding, groups=self.groups)
         return outputs if bias is None else outputs + bias.reshape((1,) * (ndim + 1) + (-1,))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.convolution import Conv, Padding, check_padding, pad_spatial
+from zoo.layers.convolution import Conv, Padding, check_padding, convolve, pad_spatial
 from zoo.layers.pooling import strided_windows
 
 
@@ -203,17 +203,7 @@ def conv_transpose(
     pads = [(terms - 1 - first, (n - 1 + before) // stride - (m - 1)) for n, m in zip(size, sizes, strict=True)]
     y = pad_spatial(y, pads, padding)
     phases = _phases(kernel, stride, terms)
-    letters = "DHW"[3 - ndim :]
-    if terms == 1:
-        blocks = (y.reshape(-1, channels) @ phases.reshape(channels, -1)).reshape(*y.shape[:-1], -1)
-    else:
-        blocks = jax.lax.conv_general_dilated(
-            y,
-            phases,
-            window_strides=(1,) * ndim,
-            padding="VALID",
-            dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
-        )
+    blocks = convolve(y, phases, padding="valid")
     blocks = blocks.reshape(*blocks.shape[:-1], *(stride,) * ndim, -1)
     order = [0, *(axis for i in range(ndim) for axis in (1 + i, 1 + ndim + i)), 2 * ndim + 1]
     x = blocks.transpose(order).reshape(batch, *(stride * n for n in blocks.shape[1 : 1 + ndim]), -1)

@@ -66,14 +66,13 @@ class Braai(nn.Module):
             raise ValueError(f"padding must be 'zero' or 'circular', got {self.padding!r}; or 'valid', as published.")
         # Two 3×3 convolutions take 4 pixels before each of the pools 2 and 4.
         check_image("braai", inputs, channels=self.in_channels, minimum=20 if valid else 8)
+        pads = {"pad": False} if valid else {"padding": self.padding}
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
         x = inputs
         for stage, (width, window) in enumerate(zip(self.widths, (2, 4), strict=True), start=1):
             for i in (1, 2):
-                x = Conv(width, padding="zero" if valid else self.padding, name=f"stage{stage}_conv{i}", **types)(x)
-                # What is left of a zero-padded convolution without its border has seen no padding.
-                x = nn.relu(x[:, 1:-1, 1:-1] if valid else x)
+                x = nn.relu(Conv(width, **pads, name=f"stage{stage}_conv{i}", **types)(x))
             x = max_pool(Tap(name=f"stage{stage}")(x), window=window)
             x = Dropout(self.dropout / 2, axis_name=self.axis_name, name=f"stage{stage}_dropout")(x, train=train)
         x = x.reshape(x.shape[0], -1)
