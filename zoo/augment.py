@@ -18,6 +18,7 @@ image again (circular, "grid-wrap"). Blurs mirror the image at its edge, edge pi
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -470,11 +471,46 @@ class Augmentation:
 
     def __call__(self, key: Array, image: Array) -> Array:
         """Draw and apply to one image (H, W, C); returns the same shape, or (h, w, C) with `crop`."""
-        image = _checked(image)
-        keys = dict(zip(_DRAWS, (jax.random.fold_in(key, i) for i in range(len(_DRAWS))), strict=True))
-        image = self._geometry(keys, image)
-        if self.crop is not None:
-            image = random_crop(keys["crop"], image, size=self.crop)
+        keys = self._keys(key)
+        return self._values(keys, self._geometry(keys, _checked(image), order=self.order, fill=self.fill))
+
+    def together(self, key: Array, image: Array, maps: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """Draw and apply to one image and to what belongs to its pixels.
+
+        Maps move with the image and keep their values: whole numbers (classes, masks, instances) by the nearest pixel,
+        floating-point numbers by the `order` of the image. What comes in from outside the image is 0.
+
+        Args:
+            key: of the draws; the image becomes what `__call__` makes of it.
+            image: (H, W, C).
+            maps: name → (H, W) or (H, W, D), of any dtype. Whole numbers below 2²⁴.
+
+        Returns:
+            The image, and the maps in their dtypes, of the same or the cropped size.
+
+        Raises:
+            ValueError: a map of another height or width than the image.
+        """
+        keys = self._keys(key)
+        moved = {}
+        for name, values in maps.items():
+            if values.shape[:2] != image.shape[:2] or values.ndim not in (2, 3):
+                raise ValueError(
+                    f"{name} should have a value for each pixel of the image, (H, W) or (H, W, D) with (H, W) = "
+                    f"{image.shape[:2]}; got {values.shape}"
+                )
+            floating = jnp.issubdtype(values.dtype, jnp.floating)
+            wide = values if floating else values.astype(jnp.float32)
+            order = self.order if floating else 0
+            wide = self._geometry(keys, wide.reshape(*values.shape[:2], -1), order=order, fill=0.0)
+            moved[name] = wide.reshape(*wide.shape[:2], *values.shape[2:]).astype(values.dtype)
+        return self(key, image), moved
+
+    @staticmethod
+    def _keys(key: Array) -> dict[str, Array]:
+        return dict(zip(_DRAWS, (jax.random.fold_in(key, i) for i in range(len(_DRAWS))), strict=True))
+
+    def _values(self, keys: dict[str, Array], image: Array) -> Array:
         if self.dilate != 1:
             image = random_dilate(keys["dilate"], image, size=self.dilate)
         if self.blur != (0, 0):
@@ -495,19 +531,22 @@ class Augmentation:
             image = random_gaussian_noise(keys["noise"], image, sigmas=self.noise)
         return image
 
-    def _geometry(self, keys: dict[str, Array], image: Array) -> Array:
+    def _geometry(self, keys: dict[str, Array], image: Array, *, order: int, fill: float) -> Array:
         if self.d4:
             image = random_d4(keys["symmetry"], image)
         if self.flip:
             image = random_flip(keys["symmetry"], image)
-        if not (self.rotate or self.shift or self.zoom != (1, 1)):
-            return image
+        if self.rotate or self.shift or self.zoom != (1, 1):
+            image = self._resampled(keys, image, order=order, fill=fill)
+        return image if self.crop is None else random_crop(keys["crop"], image, size=self.crop)
+
+    def _resampled(self, keys: dict[str, Array], image: Array, *, order: int, fill: float) -> Array:
         # rotate and zoom about the centre commute; the shift comes last, hence first on the way back to the input
         matrix = _turn_matrix(_uniform(keys["rotate"], (-self.rotate, self.rotate)))
         matrix = matrix / _log_uniform(keys["zoom"], self.zoom)
         move = _uniform(keys["shift"], (-self.shift, self.shift), (2,))
         offset = -(matrix * move[None, :]).sum(1)
-        return affine(image, matrix, offset, order=self.order, fill=self.fill, circular=self.circular)
+        return affine(image, matrix, offset, order=order, fill=fill, circular=self.circular)
 
 
 # Each name's place numbers its key: append only, or old seeds change their meaning.

@@ -118,6 +118,7 @@ def test_jit_batches_and_dtypes(name):
         assert np.abs(half.astype(jnp.float32) - one_by_one[0]).max() <= 2**-7 * np.abs(one_by_one[0]).max() * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_float64_is_kept_and_used(name, x64):
     function, identity = DETERMINISTIC[name]
@@ -138,6 +139,7 @@ def test_identity_parameters_return_the_image_exactly(name, size):
 LINEAR = [name for name in DETERMINISTIC if name not in ("dilate", "poisson_noise")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINEAR)
 def test_gradient_is_the_transpose(name, x64):
     # Each of these is affine in the image, so the gradient of <u, f(x)> along v is <u, f(x + v) − f(x)> without error.
@@ -523,3 +525,37 @@ def test_errors_say_what_to_do(call, words):
         call()
     for word in words:
         assert word in str(error.value)
+
+
+MOVED = Augmentation(d4=True, shift=2.0, rotate=0.4, zoom=(0.8, 1.2), crop=(6, 7), gain=(0.5, 2.0), noise=(0.1, 0.2))
+
+
+def test_maps_move_with_the_image_and_keep_their_values(key):
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(8, 8, 2)), jnp.float32)
+    maps = {"label": jnp.asarray(rng.integers(0, 5, (8, 8)), jnp.uint8), "target": image + 1}
+    together = jax.jit(MOVED.together)
+    for i in range(5):
+        one = jax.random.fold_in(key, i)
+        moved, moved_maps = together(one, image, maps)
+        assert np.allclose(moved, MOVED(one, image), atol=1e-6)
+        geometry = Augmentation(d4=True, shift=2.0, rotate=0.4, zoom=(0.8, 1.2), crop=(6, 7))
+        # What comes in from outside is 0 in the map, hence 1 less than the image plus 1 (of which 0 becomes 1).
+        seen = Augmentation(**{**vars(geometry), "fill": 0.0})(one, jnp.ones((8, 8, 1)))
+        assert np.allclose(moved_maps["target"], geometry(one, image) + seen, atol=1e-5)
+        nearest = Augmentation(**{**vars(geometry), "order": 0})(one, maps["label"][..., None].astype(jnp.float32))
+        assert moved_maps["label"].dtype == jnp.uint8 and moved_maps["label"].shape == (6, 7)
+        assert np.array_equal(moved_maps["label"], nearest[..., 0])
+
+
+def test_maps_are_turned_exactly_with_the_image(key):
+    image = jnp.arange(36.0).reshape(6, 6, 1)
+    numbers = jnp.arange(36, dtype=jnp.int32).reshape(6, 6)
+    for i in range(8):
+        turned, maps = Augmentation(d4=True).together(jax.random.fold_in(key, i), image, {"objects": numbers})
+        assert np.array_equal(turned[..., 0], maps["objects"])
+
+
+def test_a_map_of_another_size_is_refused(key):
+    with pytest.raises(ValueError, match=r"label should have a value for each pixel .*\(8, 8\); got \(8, 9\)"):
+        Augmentation(d4=True).together(key, jnp.zeros((8, 8, 1)), {"label": jnp.zeros((8, 9), jnp.uint8)})

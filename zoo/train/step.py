@@ -5,7 +5,7 @@ gradients, of statistics and of metrics are added over devices before anything i
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -19,8 +19,12 @@ from zoo.train.task import Batch, Sums, Task, mask_of
 
 # Signature: (key, image (H, W, C)) → image. One key per example.
 AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
+# Signature: (key, image (H, W, C), maps) → (image, maps), for what belongs to pixels: name → (H, W, …).
+AugmentTogetherFn = Callable[[jax.Array, jax.Array, Mapping[str, jax.Array]], tuple[jax.Array, dict[str, jax.Array]]]
 # Signature: images (B, …) → (V, B, …), the views whose outputs are averaged in evaluation.
 ViewsFn = Callable[[jax.Array], jax.Array]
+# Signature: outputs (V, B, …) of the views → (V, B, …), each as if its view had been the image itself.
+UnviewFn = Callable[[jax.Array], jax.Array]
 
 
 class UpdateFn(Protocol):
@@ -36,6 +40,7 @@ def update_fn(
     optimizer: optax.GradientTransformation,
     *,
     augment: AugmentFn | None = None,
+    together: AugmentTogetherFn | None = None,
     accumulate: int = 1,
 ) -> UpdateFn:
     """Gradient descent on Σ value·weight / Σ weight of a task.
@@ -46,6 +51,7 @@ def update_fn(
         task: what to minimise and to count.
         optimizer: an Optax transformation.
         augment: applied to each input with its own key.
+        together: instead of `augment`, applied to each input and the entries `task.maps` of the batch that are there.
         accumulate: number of parts whose gradients are added before the optimiser moves. Part m holds the examples
             m, m + accumulate, …: so are the parts the same however many devices share the batch.
     """
@@ -59,6 +65,11 @@ def update_fn(
         if augment is not None:
             keys = example_keys(jax.random.fold_in(key, 0), inputs.shape[0], axis_name)
             inputs = jax.vmap(augment)(keys, inputs)
+        if together is not None:
+            keys = example_keys(jax.random.fold_in(key, 0), inputs.shape[0], axis_name)
+            maps = {name: batch[name] for name in task.maps if name in batch}
+            inputs, maps = jax.vmap(together)(keys, inputs, maps)
+            batch = {**batch, **maps}
         more = {"mask": mask_of(batch, inputs.shape[0])} if takes_mask else {}
         outputs, model_state = local.apply(
             {"params": params, **model_state},
@@ -132,13 +143,16 @@ def make_step(update: UpdateFn, *, ema_decay: float | None = None) -> Callable[.
     return step
 
 
-def make_evaluation(model: nn.Module, task: Task, *, views: ViewsFn | None = None) -> Callable[..., tuple[Any, Sums]]:
+def make_evaluation(
+    model: nn.Module, task: Task, *, views: ViewsFn | None = None, unview: UnviewFn | None = None
+) -> Callable[..., tuple[Any, Sums]]:
     """Evaluation of one batch as a pure function (variables, batch) → (outputs, sums).
 
     Args:
         model: linen module.
         task: what to count.
         views: views of the inputs over which the outputs are averaged (test-time augmentation).
+        unview: for outputs that move with the input, turns those of each view back first.
     """
 
     def evaluate(variables: Any, batch: Batch, *, axis_name: str | None = None) -> tuple[Any, Sums]:
@@ -148,7 +162,8 @@ def make_evaluation(model: nn.Module, task: Task, *, views: ViewsFn | None = Non
         else:
             stack = views(inputs)
             flat = model.apply(variables, stack.reshape(-1, *stack.shape[2:]), train=False)
-            outputs = jnp.mean(flat.reshape(*stack.shape[:2], *flat.shape[1:]), axis=0)
+            each = flat.reshape(*stack.shape[:2], *flat.shape[1:])
+            outputs = jnp.mean(each if unview is None else unview(each), axis=0)
         sums: Sums = {}
         if task.truth in batch:
             values, weights = task.loss(outputs, batch)

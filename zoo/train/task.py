@@ -41,6 +41,7 @@ class Task:
         predict: outputs → predictions (for classification, probabilities).
         inputs: batch → what the model takes.
         truth: entry of the batch that loss and metrics need; batches without it can still be predicted.
+        maps: entries of the batch that belong to pixels, and move with the image in augmentation.
     """
 
     loss: Callable[[Any, Batch], tuple[jax.Array, jax.Array]]
@@ -49,6 +50,7 @@ class Task:
     predict: Callable[[Any], Any]
     inputs: Callable[[Batch], Any] = image_of
     truth: str = "label"
+    maps: tuple[str, ...] = ()
 
 
 def classification(

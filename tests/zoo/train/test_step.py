@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from zoo.augment import Augmentation
 from zoo.layers import Dropout
-from zoo.train import classification, create_state, make_evaluation, make_step, optimiser, update_fn
+from zoo.train import Task, classification, create_state, make_evaluation, make_step, optimiser, update_fn
 
 CLASS_WEIGHTS = (1.0, 2.0, 0.5)
 SHAPE = (4, 4, 1)
@@ -239,3 +240,54 @@ def test_evaluation_without_labels_gives_outputs_alone(perceptron, make_batch):
     state, _ = build(perceptron(), batch)
     outputs, sums = jax.jit(make_evaluation(perceptron(), classification()))(state.variables, {"image": batch["image"]})
     assert outputs.shape == (8, 3) and sums == {}
+
+
+class Pixelwise(nn.Module):
+    """A linear function of every pixel."""
+
+    @nn.compact
+    def __call__(self, inputs, *, train: bool = False):
+        return nn.Dense(1, use_bias=False)(inputs)
+
+
+def pixel_task():
+    """Half the squared error in every pixel."""
+
+    def loss(outputs, batch):
+        values = (outputs - batch["target"])[..., 0] ** 2 / 2
+        return values, jnp.broadcast_to(batch["mask"][:, None, None], values.shape)
+
+    return Task(loss, lambda *_: {}, lambda _: {}, lambda outputs: outputs, truth="target", maps=("target", "valid"))
+
+
+def test_truth_that_belongs_to_pixels_moves_with_the_image(key):
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(8, 6, 6, 1)), jnp.float32)
+    batch = {"image": image, "target": 3 * image, "mask": jnp.ones(8), "index": jnp.arange(8)}
+    optimizer = optimiser("sgd", 0.1, momentum=0.0)
+    state = create_state(Pixelwise(), image[:1], optimizer, key)
+    kernel = float(state.params["Dense_0"]["kernel"][0, 0])
+    augmentation = Augmentation(d4=True)
+    step = jax.jit(make_step(update_fn(Pixelwise(), pixel_task(), optimizer, together=augmentation.together)))
+    _, sums = step(state, batch)
+    # Turned alike, the truth is 3 times the image in every pixel; turned alone, the image would not fit it.
+    np.testing.assert_allclose(sums["loss"], (3 - kernel) ** 2 / 2 * jnp.sum(image**2), rtol=1e-5)
+    alone = jax.jit(make_step(update_fn(Pixelwise(), pixel_task(), optimizer, augment=augmentation)))
+    assert float(alone(state, batch)[1]["loss"]) > 1.05 * float(sums["loss"])
+
+
+def test_outputs_of_views_are_turned_back(key):
+    image = jax.random.normal(key, (2, 5, 5, 1))
+    variables = Pixelwise().init(key, image)
+
+    def views(images):
+        return jnp.stack([images, images[:, ::-1]])
+
+    def unview(outputs):
+        return jnp.stack([outputs[0], outputs[1, :, ::-1]])
+
+    plain, _ = make_evaluation(Pixelwise(), pixel_task())(variables, {"image": image})
+    averaged, _ = make_evaluation(Pixelwise(), pixel_task(), views=views, unview=unview)(variables, {"image": image})
+    np.testing.assert_allclose(averaged, plain, rtol=1e-6)
+    mixed, _ = make_evaluation(Pixelwise(), pixel_task(), views=views)(variables, {"image": image})
+    assert not np.allclose(mixed, plain, atol=1e-3)
