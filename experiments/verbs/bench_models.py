@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
@@ -26,6 +27,8 @@ import zoo
 import zoo_experiments
 from zoo import train
 from zoo.errors import UserError, unknown
+from zoo.train.losses import cross_entropy
+from zoo.train.task import Batch
 from zoo_experiments.verbs.checks import require_at_least
 from zoo_experiments.verbs.runs import machine, versions, warn, write_json
 from zoo_experiments.verbs.tables import Table
@@ -40,13 +43,18 @@ BATCH_SIZE = 32
 # Input shapes other than that on the card, where a step would take too long for a comparison.
 SHAPES: Mapping[str, tuple[int, ...]] = {
     "c4_convnet": (16, 64, 64, 1),
+    "c4_unet": (8, 64, 64, 1),
     "conv3d": (8, 32, 32, 32, 1),
     "d4_convnet": (8, 64, 64, 1),
     "d4_resnet": (4, 64, 64, 1),
+    "d4_unet": (4, 64, 64, 1),
     "mobilenet_v2": (32, 96, 96, 3),
     "resnet18": (32, 64, 64, 3),
     "resnet34": (32, 64, 64, 3),
     "resnet50": (16, 64, 64, 3),
+    "segnet": (16, 64, 64, 1),
+    "unet": (16, 64, 64, 1),
+    "unet3d": (4, 32, 32, 32, 1),
     "vgg11": (16, 64, 64, 3),
     "vgg13": (16, 64, 64, 3),
     "vgg16": (16, 64, 64, 3),
@@ -140,7 +148,7 @@ def _bench(name: str, shape: tuple[int, ...], steps: int, options: Mapping[str, 
     model = zoo.create(name, **{"num_classes": 10 if outputs is None else max(outputs, 2), **options})
     draw = np.random.default_rng(0)
     images = draw.normal(size=shape).astype(np.float32)
-    labels = draw.integers(0, model.num_classes, shape[0])
+    labels = draw.integers(0, model.num_classes, shape[:-1] if zoo.card(name).outputs == "pixels" else shape[:1])
 
     state = train.create_state(model, images[:1], optax.sgd(0.01, momentum=0.9), jax.random.key(0))
     net = twin(model, shape)
@@ -170,7 +178,7 @@ def _bench(name: str, shape: tuple[int, ...], steps: int, options: Mapping[str, 
 
 def _our_step(model: nn.Module, state: train.State, images: np.ndarray, labels: np.ndarray) -> Callable[[], None]:
     # Nothing is counted but the loss, as in the twin.
-    task = dataclasses.replace(train.classification(), metrics=lambda outputs, batch: {})
+    task = dataclasses.replace(train.classification(), loss=_mean_cross_entropy, metrics=lambda outputs, batch: {})
     parallel = train.parallelise(train.make_step(train.update_fn(model, task, optax.sgd(0.01, momentum=0.9))))
     batch = parallel.split({"image": images, "label": labels.astype(np.int32)})
     held = [parallel.place(state)]
@@ -181,6 +189,11 @@ def _our_step(model: nn.Module, state: train.State, images: np.ndarray, labels: 
         jax.block_until_ready((held[0].params, sums))
 
     return step
+
+
+def _mean_cross_entropy(logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    values = cross_entropy(logits, batch["label"])
+    return values, jnp.ones_like(values)
 
 
 def _their_step(

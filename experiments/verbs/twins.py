@@ -10,6 +10,7 @@ PyTorch is imported when a twin is made: it belongs to the extra `parity`.
 """
 
 import functools
+import math
 import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,7 @@ from flax import linen as nn
 import zoo
 from zoo import models
 from zoo.errors import UserError, WeightsError
+from zoo.layers.stage import GROUPS
 from zoo.models.mobilenet import make_divisible
 from zoo.models.vgg import GRID
 from zoo_experiments.verbs.checks import extra
@@ -226,7 +228,70 @@ def _classes() -> types.SimpleNamespace:
         def forward(self, x: "torch.Tensor") -> "torch.Tensor":
             return super().forward(x.reshape(-1, self.num_features, *x.shape[2:])).reshape(x.shape)
 
-    return types.SimpleNamespace(Apply=Apply, Residual=Residual, PosedConv=PosedConv, FieldNorm=FieldNorm)
+    class Level(torch.nn.Module):
+        """after(bridge(before(x), inner(before(x)))): a level of an encoder and decoder, `inner` being all below it."""
+
+        def __init__(self, before: Layers, inner: Layers, after: Layers, bridge: Callable) -> None:
+            super().__init__()
+            self.before = torch.nn.Sequential(*before)
+            self.inner = torch.nn.Sequential(*inner)
+            self.after = torch.nn.Sequential(*after)
+            self.bridge = bridge
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            x = self.before(x)
+            return self.after(self.bridge(x, self.inner(x)))
+
+    class Unpooled(torch.nn.Module):
+        """Max-pooling, `inner`, and its result back at the pixels that won."""
+
+        def __init__(self, inner: Layers, ndim: int) -> None:
+            super().__init__()
+            self.pool = getattr(torch.nn, f"MaxPool{ndim}d")(2, return_indices=True)
+            self.inner = torch.nn.Sequential(*inner)
+            self.unpool = getattr(torch.nn, f"MaxUnpool{ndim}d")(2)
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            x, places = self.pool(x)
+            return self.unpool(self.inner(x), places)
+
+    class Fitted(torch.nn.Module):
+        """`body` on images padded to multiples of `step`, its output cropped to the image."""
+
+        def __init__(self, body: Layers, step: int, mode: str) -> None:
+            super().__init__()
+            self.body = torch.nn.Sequential(*body)
+            self.step, self.mode = step, mode
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            sizes, missing = x.shape[2:], [-n % self.step for n in x.shape[2:]]
+            # One axis after the other.
+            for axis, (size, more) in enumerate(zip(sizes, missing, strict=True), start=2):
+                line, pads = np.arange(size), (more // 2, more - more // 2)
+                if more and self.mode != "zero":
+                    places = np.pad(line, pads, mode={"circular": "wrap", "mirror": "symmetric"}[self.mode])
+                    x = x.index_select(axis, torch.from_numpy(places))
+                elif more:
+                    x = torch.nn.functional.pad(x, (0, 0) * (x.ndim - 1 - axis) + pads)
+            x = self.body(x)
+            for axis, (size, more) in enumerate(zip(sizes, missing, strict=True), start=2):
+                x = x.narrow(axis, more // 2, size)
+            return x
+
+    class Scores(torch.nn.Module):
+        """score(x) + enlarge(inner(pool(x))): one skip of FCN; `score` is made after what `inner` holds."""
+
+        def __init__(self, inner: Layers, enlarge: Layers, score: "torch.nn.Module") -> None:
+            super().__init__()
+            self.inner = torch.nn.Sequential(*inner)
+            self.enlarge = torch.nn.Sequential(*enlarge)
+            self.score = score
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            return self.enlarge(self.inner(x)) + self.score(x)
+
+    made = (Apply, Residual, PosedConv, FieldNorm, Level, Unpooled, Fitted, Scores)
+    return types.SimpleNamespace(**{kind.__name__: kind for kind in made})
 
 
 def _turned(element: int, x: np.ndarray) -> np.ndarray:
@@ -304,6 +369,19 @@ def _fold(side: int) -> Callable[["torch.Tensor"], "torch.Tensor"]:
         return x.permute(order).reshape(batch, -1, *(n // side for n in sizes))
 
     return fold
+
+
+def _unfold(side: int) -> Callable[["torch.Tensor"], "torch.Tensor"]:
+    """Channels back into blocks of pixels: the inverse of `_fold`."""
+
+    def unfold(x: "torch.Tensor") -> "torch.Tensor":
+        batch, _, *sizes = x.shape
+        ndim = len(sizes)
+        x = x.reshape(batch, *(side,) * ndim, -1, *sizes)
+        order = (0, 1 + ndim, *(axis for i in range(ndim) for axis in (2 + ndim + i, 1 + i)))
+        return x.permute(order).reshape(batch, -1, *(side * n for n in sizes))
+
+    return unfold
 
 
 def _mlp(model: models.MLP, shape: tuple[int, ...]) -> Layers:
@@ -440,13 +518,13 @@ def _group_head(model: models.GroupConvNet | models.GroupResNet, fields: int) ->
     return [*layers, *_head(model, fields * (1 + (model.head_pool == "both")))]
 
 
-def _order(model: models.GroupConvNet | models.GroupResNet) -> int:
+def _order(model: models.GroupConvNet | models.GroupResNet | models.GroupUNet) -> int:
     return {"c4": 4, "d4": 8}[model.group]
 
 
 def _posed(
-    model: models.GroupConvNet | models.GroupResNet, before: int, fields: int, *, kernel: int = 3, stride: int = 1,
-    lift: bool = False,
+    model: models.GroupConvNet | models.GroupResNet | models.GroupUNet, before: int, fields: int, *,
+    kernel: int = 3, stride: int = 1, lift: bool = False,
 ) -> Layers:  # fmt: skip
     classes, order = _classes(), _order(model)
     shape = (fields, before, kernel, kernel, *(() if lift else (order,)))
@@ -482,16 +560,172 @@ def _group_resnet(model: models.GroupResNet, shape: tuple[int, ...]) -> Layers:
     return [*layers, *_group_head(model, before)]
 
 
+def _stage(model: nn.Module, before: int, widths: tuple[int, ...], ndim: int, kernel: int | None = None) -> Layers:
+    layers = []
+    for width in widths:
+        layers.append(_conv(model, before, width, kernel or model.kernel, ndim=ndim, bias=model.norm == "none"))
+        if model.norm == "batch":
+            layers.append(_norm(width, ndim))
+        elif model.norm == "group":
+            layers.append(require_torch().nn.GroupNorm(math.gcd(GROUPS, width), width))
+        layers.append(_relu())
+        before = width
+    return layers
+
+
+def _transposed(model: nn.Module, before: int, width: int, kernel: int, ndim: int, bias: bool) -> Layers:
+    """Transposed convolution with stride 2: kernel 2, or 4 and one pixel less on either side."""
+    torch = require_torch()
+    wrap = model.padding == "circular" and kernel > 2
+    layer = getattr(torch.nn, f"ConvTranspose{ndim}d")(
+        before, width, kernel, stride=2, padding=(kernel - 2) // 2 + 2 * wrap, bias=bias
+    )
+    wrapped = _apply(lambda x: torch.nn.functional.pad(x, (1, 1) * ndim, mode="circular"))
+    return [wrapped, layer] if wrap else [layer]
+
+
+def _interpolated(model: nn.Module, factor: int, ndim: int) -> Layers:
+    torch = require_torch()
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[ndim]
+    up = torch.nn.Upsample(scale_factor=factor, mode=mode, align_corners=False)
+    if model.padding == "zero":
+        return [up]
+    wrap = _apply(lambda x: torch.nn.functional.pad(x, (1, 1) * ndim, mode="circular"))
+    crop = _apply(lambda x: x[(..., *(slice(factor, -factor),) * ndim)])
+    return [wrap, up, crop]
+
+
+def _bridge(skip: str) -> Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]:
+    torch = require_torch()
+    return {
+        "concatenate": lambda x, y: torch.cat([x, y], dim=1),
+        "sum": lambda x, y: x + y,
+        "none": lambda x, y: y,
+    }[skip]
+
+
+def _pixel_head(model: nn.Module, before: int, ndim: int) -> "torch.nn.Module":
+    return getattr(require_torch().nn, f"Conv{ndim}d")(before, model.num_classes, 1)
+
+
+def _unet(model: models.UNet, shape: tuple[int, ...]) -> Layers:
+    if model.numbers:
+        raise UserError(f"Twins of U-Nets have maps for their only outputs, numbers=0; got numbers={model.numbers}.")
+    torch, ndim, plain = require_torch(), len(shape) - 2, model.norm == "none"
+
+    def enlarge(before: int, width: int) -> Layers:
+        if model.up == "transposed":
+            return _transposed(model, before, width, 2, ndim, plain)
+        reduce = [getattr(torch.nn, f"Conv{ndim}d")(before, width, 1, bias=plain)]
+        if model.up == "linear":
+            return reduce + _interpolated(model, 2, ndim)
+        return reduce + ([torch.nn.Upsample(scale_factor=2)] if model.up == "nearest" else [])
+
+    def level(before: int, widths: tuple[int, ...]) -> Layers:
+        width, *rest = widths
+        down = _stage(model, before, (width,) * model.depth, ndim)
+        if not rest:
+            return [*down, torch.nn.Dropout(model.dropout)]
+        inner = [*level(width, tuple(rest)), *enlarge(rest[0], width)]
+        unpool = model.up == "unpool"
+        inner = [_classes().Unpooled(inner, ndim)] if unpool else [_pool(model.pool, ndim), *inner]
+        both = width * (1 + (model.skip == "concatenate"))
+        up = _stage(model, both, (width,) * model.depth, ndim)
+        return [_classes().Level(down, inner, up, _bridge(model.skip))]
+
+    block = model.fold**ndim
+    head = getattr(torch.nn, f"Conv{ndim}d")(model.widths[0], model.num_classes * block, 1)
+    body = [*level(shape[-1] * block, model.widths), head]
+    if model.fold > 1:
+        body = [_apply(_fold(model.fold)), *body, _apply(_unfold(model.fold))]
+    mode = "mirror" if model.up == "unpool" and model.padding == "zero" else model.padding
+    return [_classes().Fitted(body, model.fold * 2 ** (len(model.widths) - 1), mode)]
+
+
+def _segnet(model: models.SegNet, shape: tuple[int, ...]) -> Layers:
+    ndim = len(shape) - 2
+    layers: Layers = [require_torch().nn.Dropout(model.dropout)]
+    before = (shape[-1], *model.widths)
+    for stage in reversed(range(len(model.widths))):
+        width, depth = model.widths[stage], model.depths[stage]
+        down = _stage(model, before[stage], (width,) * depth, ndim)
+        finer = model.widths[max(stage - 1, 0)]
+        up = _stage(model, width, (*(width,) * (depth - 1), finer), ndim)
+        layers = [*down, _classes().Unpooled(layers, ndim), *up]
+    body = [*layers, _pixel_head(model, model.widths[0], ndim)]
+    mode = "mirror" if model.padding == "zero" else model.padding
+    return [_classes().Fitted(body, 2 ** len(model.widths), mode)]
+
+
+def _fcn(model: models.FCN, shape: tuple[int, ...]) -> Layers:
+    nn, ndim, stages = require_torch().nn, len(shape) - 2, len(model.widths)
+    before = (shape[-1], *model.widths)
+    layers, width = [], model.widths[-1]
+    for i, units in enumerate(model.dense):
+        layers += [*_stage(model, width, (units,), ndim, 1 if i else 3), nn.Dropout(model.dropout)]
+        width = units
+    layers.append(_pixel_head(model, width, ndim))
+    for stage in reversed(range(stages)):
+        body = _stage(model, before[stage], (model.widths[stage],) * model.depths[stage], ndim)
+        layers = [*body, _pool("max", ndim), *layers]
+        if stages - model.skips <= stage:
+            enlarge = _transposed(model, model.num_classes, model.num_classes, 4, ndim, False)
+            layers = [_classes().Scores(layers, enlarge, _pixel_head(model, before[stage], ndim))]
+    body = [*layers, *_interpolated(model, 2 ** (stages - model.skips), ndim)]
+    return [_classes().Fitted(body, 2**stages, model.padding)]
+
+
+def _group_unet(model: models.GroupUNet, shape: tuple[int, ...]) -> Layers:
+    torch, order = require_torch(), _order(model)
+
+    def stage(before: int, fields: int, lift: bool) -> Layers:
+        layers = []
+        for i in range(model.depth):
+            layers += [*_posed(model, before, fields, kernel=model.kernel, lift=lift and i == 0), _relu()]
+            before = fields
+        return layers
+
+    def dropped(x: "torch.Tensor") -> "torch.Tensor":
+        # Whole fields, in all poses.
+        fields = x.unflatten(1, (order, -1))
+        keep = torch.nn.functional.dropout(torch.ones_like(fields[:, :1, :, :1, :1]), model.dropout)
+        return (fields * keep).flatten(1, 2)
+
+    def both(x: "torch.Tensor", y: "torch.Tensor") -> "torch.Tensor":
+        return torch.cat([x.unflatten(1, (order, -1)), y.unflatten(1, (order, -1))], dim=2).flatten(1, 2)
+
+    def level(before: int, widths: tuple[int, ...], top: bool) -> Layers:
+        width, *rest = widths
+        down = stage(before, width, top)
+        if not rest:
+            return [*down, *([_apply(dropped)] if model.dropout else [])]
+        enlarge = [_posed(model, rest[0], width, kernel=1)[0], torch.nn.Upsample(scale_factor=2)]
+        inner = [_pool(model.pool), *level(width, tuple(rest), False), *enlarge]
+        return [_classes().Level(down, inner, stage(2 * width, width, False), both)]
+
+    pool = torch.amax if model.group_pool == "max" else torch.mean
+    body = [
+        *level(shape[-1], model.widths, True),
+        _apply(lambda x: pool(x.unflatten(1, (order, -1)), dim=1)),
+        _pixel_head(model, model.widths[0], 2),
+    ]
+    return [_classes().Fitted(body, 2 ** (len(model.widths) - 1), model.padding)]
+
+
 _BUILDERS: Mapping[type[nn.Module], Callable[[Any, tuple[int, ...]], Layers]] = {
     models.Braai: _braai,
     models.ConvNet: _convnet,
     models.DeepMerge: _deepmerge,
+    models.FCN: _fcn,
     models.FilterNet: _filter_net,
     models.GroupConvNet: _group_convnet,
     models.GroupResNet: _group_resnet,
+    models.GroupUNet: _group_unet,
     models.MLP: _mlp,
     models.MobileNetV2: _mobilenet,
     models.ResNet: _resnet,
+    models.SegNet: _segnet,
+    models.UNet: _unet,
     models.VGG: _vgg,
 }
 

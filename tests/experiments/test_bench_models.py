@@ -1,6 +1,6 @@
 """`zoo bench models`: what is measured, what is kept, and the table of it."""
 
-import builtins
+import importlib
 import json
 import math
 from dataclasses import asdict
@@ -22,14 +22,15 @@ VERSIONS = {"python": "3.11.0", "jax": "0.10", "flax": "0.12", "torch": "2.13"}
 
 @pytest.fixture
 def no_torch(monkeypatch):
-    real = builtins.__import__
+    """As if PyTorch were not installed."""
+    real = importlib.import_module
 
-    def missing(name, *args, **kwargs):
+    def missing(name, *args):
         if name.split(".")[0] == "torch":
             raise ModuleNotFoundError(name)
-        return real(name, *args, **kwargs)
+        return real(name, *args)
 
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
 
 
 @pytest.fixture

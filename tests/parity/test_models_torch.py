@@ -29,6 +29,9 @@ _VGG = {"num_classes": 3, "widths": (6, 6, 8, 8, 8), "dense": (8, 7), "dropout":
 _RESNET = {"num_classes": 3, "width": 4}
 _GROUP = {"num_classes": 3, "widths": (3, 4), "depths": (1, 2)}
 _CONVNET = {"num_classes": 3, "widths": (4, 6), "depths": (1, 2)}
+_UNET = {"num_classes": 3, "widths": (4, 5, 6)}
+_FCN = {"num_classes": 3, "widths": (4, 5, 6), "depths": (1, 1, 2), "dense": (7,)}
+_GROUP_UNET = {"num_classes": 3, "widths": (2, 3, 3), "depth": 1}
 
 # Full depth, little width: (name, options, shape of the inputs).
 CASES = {
@@ -66,6 +69,29 @@ CASES = {
     "d4_convnet, strides": ("d4_convnet", {**_GROUP, "downsample": "stride", "group_pool": "mean"}, (4, 9, 9, 2)),
     "d4_resnet": ("d4_resnet", _GROUP, (4, 8, 8, 2)),
     "d4_resnet, strides": ("d4_resnet", {**_GROUP, "downsample": "stride"}, (4, 9, 9, 2)),
+    "unet": ("unet", {"num_classes": 3, "widths": (4, 5, 6, 7)}, (4, 19, 24, 2)),
+    "unet, interpolated": (
+        "unet",
+        {**_UNET, "up": "linear", "skip": "sum", "padding": "circular", "pool": "avg", "kernel": 4},
+        (4, 9, 12, 2),
+    ),
+    "unet, unpooled": ("unet", {**_UNET, "up": "unpool", "skip": "none", "depth": 1}, (4, 9, 12, 2)),
+    "unet, repeated": ("unet", {**_UNET, "up": "nearest", "norm": "group", "fold": 2}, (4, 9, 12, 2)),
+    "unet, plain": ("unet", {**_UNET, "norm": "none", "padding": "circular"}, (4, 9, 12, 2)),
+    "unet of sequences": ("unet", {**_UNET, "up": "linear"}, (4, 19, 2)),
+    "unet3d": ("unet3d", {"num_classes": 3, "widths": (3, 4, 5)}, (2, 6, 8, 9, 2)),
+    "fcn": ("fcn", {"num_classes": 3, "widths": (4, 5, 6, 7, 8), "dense": (8, 7)}, (4, 39, 64, 2)),
+    "fcn, circular": ("fcn", {**_FCN, "skips": 1, "padding": "circular"}, (4, 16, 21, 2)),
+    "fcn, without skips": ("fcn", {**_FCN, "skips": 0, "norm": "group"}, (4, 16, 21, 2)),
+    "segnet": ("segnet", {"num_classes": 3, "widths": (4, 5, 6, 7)}, (4, 19, 32, 2)),
+    "segnet, circular": (
+        "segnet",
+        {"num_classes": 3, "widths": (4, 5), "depths": (2, 1), "padding": "circular"},
+        (4, 9, 12, 2),
+    ),
+    "c4_unet": ("c4_unet", {**_GROUP_UNET, "depth": 2, "group_pool": "mean"}, (4, 10, 10, 2)),
+    "d4_unet": ("d4_unet", _GROUP_UNET, (4, 10, 10, 2)),
+    "d4_unet, circular": ("d4_unet", {**_GROUP_UNET, "pool": "avg", "padding": "circular"}, (4, 10, 10, 2)),
 }
 # Beside those on the cards: a normalisation takes out the bias of the convolution before it.
 IDLE = {"vgg11, normalised": (r"stage\d_conv\d/bias",)}
@@ -93,7 +119,8 @@ def case(request, x64):
     variables = jax.tree.map_with_path(drawn, shapes)
     net = twin(model, shape).double()
     load_from_flax(net, model, variables, shape)
-    labels = draw.integers(0, model.num_classes, shape[0]) if model.num_classes > 1 else draw.uniform(size=shape[0])
+    places = shape[:-1] if zoo.card(name).outputs == "pixels" else shape[:1]
+    labels = draw.integers(0, model.num_classes, places) if model.num_classes > 1 else draw.uniform(size=places)
     idle = (*zoo.card(name).idle, *IDLE.get(request.param, ()))
     return model, net, variables, draw.normal(size=shape), labels, idle
 
@@ -102,6 +129,10 @@ def channels_first(x):
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+
+
+def channels_last(x):
+    return np.moveaxis(x.detach().numpy(), 1, -1)
 
 
 def loss_of(outputs, labels):
@@ -141,8 +172,8 @@ def test_evaluation(case):
     model, net, variables, x, *_ = case
     net.eval()
     with torch.no_grad():
-        expected = net(channels_first(x)).numpy()
-        single = net.float()(channels_first(x).float()).numpy()
+        expected = channels_last(net(channels_first(x)))
+        single = channels_last(net.float()(channels_first(x).float()))
     assert_norm_wise(jax.jit(model.apply)(variables, x), expected)
     outputs = jax.jit(model.clone(param_dtype=jnp.float32).apply)(
         jax.tree.map(lambda leaf: leaf.astype(jnp.float32), variables), x.astype(np.float32)
@@ -188,7 +219,7 @@ def test_training_step(case):
     after = to_flax(net.state_dict(), pairs)
 
     assert_norm_wise(value, expected_value.detach().numpy())
-    assert_norm_wise(outputs, expected.detach().numpy())
+    assert_norm_wise(outputs, channels_last(expected))
     assert_norm_wise(gradients, expected_gradients, idle=idle)
     assert_norm_wise(params, after["params"])
     # Ours keeps the biased variance of the batch: times n / (n − 1) it is PyTorch's.
@@ -251,6 +282,8 @@ def test_what_has_no_twin_says_so():
         twin(nn.Dense(3), (2, 4))
     with pytest.raises(UserError, match="head='invariant', got 'dense'"):
         twin(zoo.create("d4_convnet", **_GROUP, head="dense"), (2, 8, 8, 2))
+    with pytest.raises(UserError, match="numbers=0; got numbers=2"):
+        twin(zoo.create("unet", **_UNET, numbers=2), (2, 8, 8, 2))
 
 
 def test_unbiased_batch_norm_is_that_of_torch(x64):

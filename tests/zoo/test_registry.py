@@ -21,6 +21,7 @@ pytestmark = pytest.mark.smoke
 
 NAMES = zoo.names()
 CONVOLUTIONAL = [name for name in NAMES if "padding" in zoo.options(name)]
+SWITCHED = {"segnet"}
 DECLARED = [(name, symmetry) for name in NAMES for symmetry in zoo.card(name).symmetries]
 
 
@@ -57,7 +58,8 @@ def train_gradients(model):
 
     def loss(params, variables, x, mask, weights, key):
         outputs, stats = train_outputs(model, {**variables, "params": params}, x, mask, key)
-        return jnp.sum(outputs * weights * mask[:, None]), (outputs, stats)
+        counts = mask.reshape(-1, *(1,) * (outputs.ndim - 1))
+        return jnp.sum(outputs * weights * counts), (outputs, stats)
 
     gradients = jax.grad(loss, has_aux=True)
     return jax.jit(lambda variables, *args: gradients(variables["params"], variables, *args))
@@ -83,18 +85,23 @@ def net(key, randomise):
     return build
 
 
-def classes(name):
-    return zoo.options(name)["num_classes"] if "num_classes" not in zoo.card(name).tiny else 3
+def output_shape(name, x):
+    """Of the tiny network for inputs like `x`."""
+    classes = zoo.options(name)["num_classes"] if "num_classes" not in zoo.card(name).tiny else 3
+    spatial = {"classes": (), "pixels": x.shape[1:-1]}[zoo.card(name).outputs]
+    return (x.shape[0], *spatial, classes)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_output_has_its_shape_and_is_finite_and_repeatable(name, net):
     model, variables, x = net(name)
     outputs = evaluate(model)(variables, x)
-    assert outputs.shape == (x.shape[0], classes(name))
+    assert outputs.shape == output_shape(name, x)
     assert outputs.dtype == jnp.float32
     assert np.all(np.isfinite(outputs))
-    assert np.ptp(outputs, axis=0).min() > 1e-4, "the input does not matter"
+    # Of many pixels a few may come out alike.
+    spread = np.median(np.ptp(outputs, axis=0).reshape(-1, outputs.shape[-1]), axis=0)
+    assert spread.min() > 1e-4, "the input does not matter"
     assert np.array_equal(outputs, evaluate(model)(variables, x))
 
 
@@ -124,7 +131,7 @@ def idle_parameters(gradients):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_gets_a_gradient_but_the_idle_ones(name, net, x64, key):
     model, variables, x = net(name, jnp.float64, batch=4, dropout=0.0)
-    weights = normal(3, (4, classes(name)))
+    weights = normal(3, output_shape(name, x))
     gradients, _ = train_gradients(model)(variables, x, jnp.ones(4), weights, key)
     paths = {"/".join(entry.key for entry in path) for path, _ in jax.tree.leaves_with_path(gradients)}
     declared = {path for path in paths for pattern in zoo.card(name).idle if re.fullmatch(pattern, path)}
@@ -152,7 +159,7 @@ def test_a_bias_before_normalisation_would_be_found_idle(x64, key):
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_examples_count_for_nothing(name, net, x64, key, close):
     model, variables, x = net(name, jnp.float64, batch=4, dropout=0.0)
-    weights, mask = normal(3, (4, classes(name))), jnp.array([1.0, 1.0, 0.0, 0.0])
+    weights, mask = normal(3, output_shape(name, x)), jnp.array([1.0, 1.0, 0.0, 0.0])
     gradients, (outputs, stats) = train_gradients(model)(variables, x, mask, weights, key)
     # What stands in the padding does not matter …
     loud = x.at[2:].multiply(50.0)
@@ -185,11 +192,14 @@ def test_dtype_of_the_input_is_kept_step_after_step(name, dtype, net, x64, key):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bfloat16_stays_close_to_float32(name, net, close):
+def test_bfloat16_stays_close_to_float32(name, net):
     model, variables, x = net(name)
     half = evaluate(model.clone(dtype=jnp.bfloat16))(variables, x)
     assert half.dtype == jnp.bfloat16
-    close(half.astype(jnp.float32), evaluate(model)(variables, x), 3e-2)
+    outputs = np.asarray(evaluate(model)(variables, x))
+    errors = np.abs(half.astype(jnp.float32) - outputs) / np.max(np.abs(outputs))
+    # A switch is a choice: between pixels that are equal to three digits it falls the other way, and values move.
+    assert np.quantile(errors, 0.9 if name in SWITCHED else 1) <= 3e-2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -202,16 +212,26 @@ def test_other_weights_do_not_recompile(name, net):
     assert not np.array_equal(first, second)
 
 
-def shifted(x, step):
-    """`x` (1, …, C) and every combination of shifts by `step` along its spatial axes, as one batch."""
-    axes = range(1, x.ndim - 1)
-    every = itertools.product((0, step), repeat=len(axes))
-    return jnp.concatenate([jnp.roll(x, shift, axes) for shift in every])
+def shifts(ndim, step):
+    """Every combination of shifts by `step` along `ndim` axes, none first."""
+    return list(itertools.product((0, step), repeat=ndim))
 
 
 def departure(outputs):
     """Largest change under the group beside the largest output."""
     return float(np.max(np.abs(outputs - outputs[:1])) / np.max(np.abs(outputs)))
+
+
+def shift_departure(model, variables, x, step, action="invariant"):
+    """`departure` of the outputs for all shifts of `x` (1, …, C), shifted back if they are declared to move along."""
+    axes = range(x.ndim - 2)
+    every = shifts(len(axes), step)
+    outputs = evaluate(model)(variables, jnp.stack([jnp.roll(x[0], shift, axes) for shift in every]))
+    if action == "invariant":
+        return departure(outputs)
+    assert departure(outputs) > 1e-4, "this is invariance: say so"
+    back = [jnp.roll(output, [-n for n in shift], axes) for output, shift in zip(outputs, every, strict=True)]
+    return departure(jnp.stack(back))
 
 
 def declared(groups):
@@ -230,17 +250,16 @@ def fitting_size(name, symmetry):
 
 @declared(["translation"])
 def test_declared_translations_are_exact_with_their_options_and_broken_by_zero_padding(name, symmetry, net, x64):
-    assert symmetry.action == "invariant", "write a law for equivariance"
     size = fitting_size(name, symmetry)
     for dtype, tolerance in [(jnp.float32, 1e-6), (jnp.float64, 1e-12)]:
         model, variables, x = net(name, dtype, batch=1, size=size, **symmetry.config)
-        shifts = shifted(x, symmetry.step)
-        assert departure(evaluate(model)(variables, shifts)) <= tolerance
-    assert departure(evaluate(model.clone(padding="zero"))(variables, shifts)) > 1e-4
+        assert shift_departure(model, variables, x, symmetry.step, symmetry.action) <= tolerance
+    assert shift_departure(model.clone(padding="zero"), variables, x, symmetry.step, symmetry.action) > 1e-4
 
 
 # Narrow networks with all strides of the full-size ones, stated here and not read from the card.
 _GROUP_NARROW = {"widths": (2,) * 4, "depths": (1,) * 4, "num_classes": 2}
+_GROUP_UNET_NARROW = {"widths": (2,) * 4, "depth": 1, "num_classes": 2}
 NARROW = {
     "convnet": {"widths": (6,) * 4, "depths": (1,) * 4, "num_classes": 2},
     "conv1d": {"widths": (6,) * 3, "depths": (1,) * 3, "num_classes": 2},
@@ -248,6 +267,9 @@ NARROW = {
     "c4_convnet": _GROUP_NARROW,
     "d4_convnet": _GROUP_NARROW,
     "d4_resnet": _GROUP_NARROW,
+    "c4_unet": _GROUP_UNET_NARROW,
+    "d4_unet": _GROUP_UNET_NARROW,
+    "fcn": {"widths": (4,) * 5, "depths": (1,) * 5, "dense": (4,), "num_classes": 2},
     "mobilenet_v2": {
         "stem_width": 8,
         "stem_stride": 2,
@@ -256,6 +278,9 @@ NARROW = {
         "num_classes": 2,
     },
     "resnet18": {"width": 3, "depths": (1,) * 4, "num_classes": 2, "stem": "imagenet"},
+    "segnet": {"widths": (4,) * 4, "depths": (1,) * 4, "num_classes": 2},
+    "unet": {"widths": (6,) * 4, "depth": 1, "num_classes": 2},
+    "unet3d": {"widths": (3,) * 3, "depth": 1, "num_classes": 2},
     "vgg11": {"widths": (4,) * 5, "depths": (1,) * 5, "dense": (4,), "num_classes": 2},
 }
 
@@ -270,26 +295,25 @@ def test_declared_step_is_the_total_stride_and_no_less(name, net, x64):
     (symmetry,) = (symmetry for symmetry in zoo.card(name).symmetries if symmetry.group == "translation")
     options = {**NARROW[name], **symmetry.config}
     model, variables, x = net(name, jnp.float64, batch=1, size=2 * symmetry.step, **options)
-    assert departure(evaluate(model)(variables, shifted(x, symmetry.step))) <= 1e-12
-    assert departure(evaluate(model)(variables, shifted(x, symmetry.step // 2))) > 1e-4
+    assert shift_departure(model, variables, x, symmetry.step, symmetry.action) <= 1e-12
+    assert shift_departure(model, variables, x, symmetry.step // 2, symmetry.action) > 1e-4
 
 
-ORDERS = {"C4": 4, "D4": 8}
+ELEMENTS = {"C4": range(4), "D4": range(8)}
 
 
-def posed(x, group):
-    """`x` (1, N, N, C) in every pose, as one batch; `zoo.augment.d4` says which element does what."""
-    return jnp.stack([augment.d4(x[0], g) for g in range(ORDERS[group])])
+def pose_departure(model, variables, x, action, elements):
+    """`departure` of the outputs for poses of `x` (1, N, N, C), turned back if they are declared to move along.
 
-
-def pose_departure(model, variables, x, symmetry):
-    """`departure` of the outputs for all poses of `x`, turned back if they are declared to move along."""
-    outputs = evaluate(model)(variables, posed(x, symmetry.group))
-    if symmetry.action == "invariant":
+    `zoo.augment.d4` says which element does what; the first of `elements` is 0.
+    """
+    outputs = evaluate(model)(variables, jnp.stack([augment.d4(x[0], g) for g in elements]))
+    if action == "invariant":
         return departure(outputs)
     assert departure(outputs) > 1e-4, "this is invariance: say so"
     inverse = [0, 3, 2, 1, 4, 5, 6, 7]
-    return departure(jnp.stack([augment.d4(output, inverse[g]) for g, output in enumerate(outputs)]))
+    back = [augment.d4(output, inverse[g]) for output, g in zip(outputs, elements, strict=True)]
+    return departure(jnp.stack(back))
 
 
 @declared(["C4", "D4"])
@@ -297,40 +321,40 @@ def test_declared_turns_and_mirrorings_are_exact(name, symmetry, net, x64):
     # Sums over up to 8 elements have 8 times the terms of a plain network's, hence √8 times its rounding, 1e-6.
     for dtype, tolerance in [(jnp.float32, 3e-6), (jnp.float64, 1e-12)]:
         model, variables, x = net(name, dtype, batch=1, size=fitting_size(name, symmetry), **symmetry.config)
-        assert pose_departure(model, variables, x, symmetry) <= tolerance
+        assert pose_departure(model, variables, x, symmetry.action, ELEMENTS[symmetry.group]) <= tolerance
 
 
 @declared(["C4", "D4"])
 def test_turns_are_exact_in_declared_sizes_and_no_others(name, symmetry, net, x64):
     step, options = symmetry.step, {**NARROW[name], **symmetry.config}
     model, variables, x = net(name, jnp.float64, batch=1, size=3 * step, **options)
-    assert pose_departure(model, variables, x, symmetry) <= 1e-12
+    assert pose_departure(model, variables, x, symmetry.action, ELEMENTS[symmetry.group]) <= 1e-12
     # Half a step more: one row and column has no partner.
     model, variables, x = net(name, jnp.float64, batch=1, size=3 * step + step // 2, strict=False, **options)
-    assert pose_departure(model, variables, x, symmetry) > 1e-4
+    assert pose_departure(model, variables, x, symmetry.action, ELEMENTS[symmetry.group]) > 1e-4
 
 
 @declared(["C4", "D4"])
 def test_sizes_on_which_turns_are_not_exact_are_refused(name, symmetry):
     step, options = symmetry.step, {**NARROW[name], **symmetry.config}
-    for sizes in [(3 * step + step // 2,) * 2, (3 * step + 1,) * 2, (3 * step, 4 * step)]:
+    for sizes in {(3 * step + step // 2,) * 2, (3 * step + 1,) * 2, (3 * step, 4 * step)}:
         message = refusal(ValueError, initialise, name, (1, *sizes, 2), **options)
         assert f"{name} is exact on square images whose side is a multiple of {step}; got {sizes}" in message
         assert f"nearest are {3 * step} and {4 * step}" in message
         assert "strict=False" in message
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet18"])
+@pytest.mark.parametrize("name", ["convnet", "resnet18", "unet", "segnet", "fcn"])
 def test_plain_networks_do_not_turn(name, net, x64):
+    model, variables, x = net(name, jnp.float64, batch=1, size=16)
+    for elements in ([0, 1, 2, 3], [0, 4]):
+        assert pose_departure(model, variables, x, zoo.card(name).symmetries[0].action, elements) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["c4_convnet", "c4_unet"])
+def test_the_c4_networks_do_not_mirror(name, net, x64):
     model, variables, x = net(name, jnp.float64, batch=1)
-    outputs = evaluate(model)(variables, posed(x, "D4"))
-    assert departure(outputs[:4]) > 1e-2
-    assert departure(outputs[::4]) > 1e-2
-
-
-def test_the_c4_network_does_not_mirror(net, x64):
-    model, variables, x = net("c4_convnet", jnp.float64, batch=1)
-    assert departure(evaluate(model)(variables, posed(x, "D4"))[::4]) > 1e-2
+    assert pose_departure(model, variables, x, zoo.card(name).symmetries[0].action, [0, 4]) > 1e-2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -385,7 +409,7 @@ def test_any_number_of_channels(name, key):
         model = zoo.create(name, **{**card.tiny, "in_channels": channels})
         x = jax.ShapeDtypeStruct((*card.tiny_example[:-1], channels), jnp.float32)
         outputs, _ = jax.eval_shape(model.init_with_output, key, x)
-        assert outputs.shape == (card.tiny_example[0], classes(name))
+        assert outputs.shape == output_shape(name, x)
 
 
 def test_names_are_sorted_and_filtered():
@@ -445,14 +469,34 @@ def test_another_number_of_channels_is_refused(name):
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_inputs_that_cannot_be_meant_are_refused(name):
-    shape = zoo.card(name).tiny_example
     message = refusal(ValueError, initialise, name, (1, *(8,) * 5, 1))
     assert "(B, " in message
     assert "got shape (1, 8, 8, 8, 8, 8, 1)" in message
     assert "got shape (2, 8)" in refusal(ValueError, initialise, name, (2, 8))
-    message = refusal(ValueError, initialise, name, (1, *(1,) * (len(shape) - 2), 2))
-    assert "at least" in message
-    assert f"got {(1,) * (len(shape) - 2)}" in message
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_a_single_pixel_is_refused_or_padded(name):
+    """Networks with outputs per pixel pad what they are given, but for those that must turn with it."""
+    shape = (1, *(1,) * (len(zoo.card(name).tiny_example) - 2), 2)
+    if zoo.card(name).outputs == "pixels" and "strict" not in zoo.options(name):
+        initialise(name, shape)
+        return
+    message = refusal(ValueError, initialise, name, shape)
+    assert "at least" in message or "nearest" in message
+    assert f"got {shape[1:-1]}" in message
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if zoo.card(name).outputs == "pixels"])
+def test_any_size_comes_out_as_it_went_in(name, net):
+    ndim = len(zoo.card(name).tiny_example) - 2
+    model, variables, _ = net(name)
+    model = model.clone(strict=False) if hasattr(model, "strict") else model
+    sizes = [(1,) * ndim, tuple(range(5, 5 + ndim)), (16,) + (2,) * (ndim - 1)]
+    for padding, size in itertools.product(("zero", "circular"), sizes):
+        x = jax.ShapeDtypeStruct((1, *size, 2), jnp.float32)
+        outputs = jax.eval_shape(model.clone(padding=padding).apply, variables, x)
+        assert outputs.shape == (1, *size, 3)
 
 
 @pytest.mark.parametrize(

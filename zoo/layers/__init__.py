@@ -23,7 +23,16 @@ from zoo.layers.group import (
 from zoo.layers.matrix import convolution_matrix
 from zoo.layers.maximum import max_over, maximum
 from zoo.layers.normalisation import BatchNorm, masked_moments
-from zoo.layers.pooling import avg_pool, fold_pixels, global_pool, max_pool
+from zoo.layers.pooling import (
+    avg_pool,
+    crop_centre,
+    fold_pixels,
+    global_pool,
+    max_pool,
+    pad_to_multiple,
+    unfold_pixels,
+)
+from zoo.layers.stage import Norm, check_norm, conv_stage
 from zoo.layers.stochastic import Dropout, example_keys
 from zoo.layers.tap import Tap
 from zoo.layers.unpooling import (
@@ -45,6 +54,7 @@ __all__ = [
     "Group",
     "GroupConv",
     "LiftingConv",
+    "Norm",
     "Padding",
     "Tap",
     "Window",
@@ -53,11 +63,14 @@ __all__ = [
     "centre",
     "check_exact_side",
     "check_image",
+    "check_norm",
     "check_padding",
     "conv2d",
     "conv_parameters",
+    "conv_stage",
     "conv_transpose",
     "convolution_matrix",
+    "crop_centre",
     "d4_inverse",
     "d4_product",
     "edge_filter",
@@ -79,12 +92,14 @@ __all__ = [
     "merge_fields",
     "output_size",
     "pad_spatial",
+    "pad_to_multiple",
     "receptive_field",
     "same_pads",
     "seen_pixels",
     "split_fields",
     "turn",
     "turn_fields",
+    "unfold_pixels",
     "upsample_linear",
     "upsample_nearest",
 ]

@@ -10,6 +10,7 @@ everywhere.
 import functools
 import itertools
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +82,49 @@ def fold_pixels(x: jax.Array, side: int) -> jax.Array:
     x = x.reshape(batch, *(m for n in sizes for m in (n // side, side)), channels)
     order = (0, *range(1, 2 * ndim, 2), *range(2, 2 * ndim + 1, 2), 2 * ndim + 1)
     return x.transpose(order).reshape(batch, *(n // side for n in sizes), channels * side**ndim)
+
+
+def pad_to_multiple(x: jax.Array, step: int, *, padding: Literal["zero", "circular", "mirror"] = "zero") -> jax.Array:
+    """Pad each spatial axis of (B, …, C) up to the next multiple of `step`, so that strides of it divide the image.
+
+    Half of the pixels that are missing come before and half behind (of an odd number one more behind), so that an
+    image which is its own mirror image stays one if the number is even. They hold zeros, the opposite border with
+    `padding="circular"`, or with `padding="mirror"` the image behind its border, mirrored; where switches are made of
+    them, a plain ground of zeros would tie, and rounding would decide. `crop_centre` takes them off again.
+    """
+    missing = [-n % step for n in x.shape[1:-1]]
+    if not any(missing):
+        return x
+    pads = [(n // 2, n - n // 2) for n in missing]
+    if padding == "mirror":
+        return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode="symmetric")
+    return pad_spatial(x, pads, padding)
+
+
+def crop_centre(x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """The middle of (B, …, C), with `sizes` pixels on the spatial axes; of an odd rest one pixel more goes behind.
+
+    `crop_centre(pad_to_multiple(x, step), x.shape[1:-1])` is `x`.
+    """
+    starts = [(have - want) // 2 for have, want in zip(x.shape[1:-1], sizes, strict=True)]
+    return x[(slice(None), *(slice(start, start + want) for start, want in zip(starts, sizes, strict=True)))]
+
+
+def unfold_pixels(x: jax.Array, side: int) -> jax.Array:
+    """The inverse of `fold_pixels`: (B, n/side, …, side^d · C) → (B, n, …, C).
+
+    Raises:
+        ValueError: the channels are not a multiple of side^d.
+    """
+    if side == 1:
+        return x
+    batch, *sizes, channels = x.shape
+    ndim = len(sizes)
+    if channels % side**ndim:
+        raise ValueError(f"Blocks of {side} pixels a side need a multiple of {side**ndim} channels, got {channels}.")
+    x = x.reshape(batch, *sizes, *(side,) * ndim, -1)
+    order = [0, *(axis for i in range(ndim) for axis in (1 + i, 1 + ndim + i)), 2 * ndim + 1]
+    return x.transpose(order).reshape(batch, *(side * n for n in sizes), -1)
 
 
 def global_pool(x: jax.Array, *, mode: str = "mean") -> jax.Array:

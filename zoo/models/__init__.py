@@ -1,21 +1,54 @@
 """Architectures, one family per file; each file ends with the table of its variants."""
 
-from zoo.models import braai, convnet, deepmerge, filter_net, group_convnet, mlp, mobilenet, resnet, vgg
+from zoo.models import (
+    braai,
+    convnet,
+    deepmerge,
+    fcn,
+    filter_net,
+    group_convnet,
+    group_unet,
+    mlp,
+    mobilenet,
+    resnet,
+    segnet,
+    unet,
+    vgg,
+)
 from zoo.models.braai import Braai
 from zoo.models.card import Card, Symmetry
 from zoo.models.convnet import ConvNet
 from zoo.models.deepmerge import DeepMerge
+from zoo.models.fcn import FCN
 from zoo.models.filter_net import FilterNet
 from zoo.models.group_convnet import GroupConvNet, GroupResNet
+from zoo.models.group_unet import GroupUNet
 from zoo.models.mlp import MLP
 from zoo.models.mobilenet import MobileNetV2
 from zoo.models.resnet import ResNet
+from zoo.models.segnet import SegNet
+from zoo.models.unet import UNet
 from zoo.models.vgg import VGG
 
-FAMILIES = (braai, convnet, deepmerge, filter_net, group_convnet, mlp, mobilenet, resnet, vgg)
+FAMILIES = (
+    braai,
+    convnet,
+    deepmerge,
+    fcn,
+    filter_net,
+    group_convnet,
+    group_unet,
+    mlp,
+    mobilenet,
+    resnet,
+    segnet,
+    unet,
+    vgg,
+)
 
 __all__ = [
     "FAMILIES",
+    "FCN",
     "MLP",
     "VGG",
     "Braai",
@@ -25,7 +58,10 @@ __all__ = [
     "FilterNet",
     "GroupConvNet",
     "GroupResNet",
+    "GroupUNet",
     "MobileNetV2",
     "ResNet",
+    "SegNet",
     "Symmetry",
+    "UNet",
 ]

@@ -50,6 +50,8 @@ class Card:
         example: shape of a full-size example input, batch of one.
         tiny: options of a small configuration for tests, on inputs of shape `tiny_example`.
         tiny_example: input shape that goes with `tiny`.
+        outputs: `"classes"`: one vector (B, num_classes) per example; `"pixels"`: one per pixel, (B, …, num_classes)
+            with the spatial sizes of the input.
         symmetries: declared symmetries; empty when there are none.
         idle: regular expressions of parameters that receive no gradient, with cause given in the model's file.
         weights: where released weights come from, or `None`.
@@ -63,6 +65,7 @@ class Card:
     example: tuple[int, ...]
     tiny: Mapping[str, Any]
     tiny_example: tuple[int, ...]
+    outputs: Literal["classes", "pixels"] = "classes"
     symmetries: tuple[Symmetry, ...] = ()
     idle: tuple[str, ...] = ()
     weights: str | None = None
