@@ -19,7 +19,8 @@ def load_arrays(path: str | Path, *, labels: bool = True, seed: int = 0) -> Data
 
     Formats: `.npz` and HDF5 with images under x, images, inputs or image and labels under y, labels or label, or with
     the splits x_train, y_train, x_validation (valid, val), …, and optionally class_names; there, numbers to be
-    predicted go under targets, (N,) or (N, D), with optional target_names and target_units; FITS with an image cube and
+    predicted go under targets, (N,), (N, D) or for each pixel (N, H, W, D), with optional target_names and
+    target_units, and labels may be (N, H, W), a class for each pixel; FITS with an image cube and
     a table column of labels; a folder of PNG, JPEG or TIFF images in class folders, optionally below train, validation
     and test.
 
@@ -34,8 +35,8 @@ def load_arrays(path: str | Path, *, labels: bool = True, seed: int = 0) -> Data
       seed: of the split that is made, 0 ≤ seed < 2⁶⁴.
 
     Returns:
-      Splits "train", "validation" and "test" of {"image": (H, W, C), "label": int32}, or of {"image", "target": (D,)
-      float32}; or "all" of {"image": (H, W, C)}.
+      Splits "train", "validation" and "test" of {"image": (H, W, C), "label": int32 () or (H, W)}, or of {"image",
+      "target": (D,) or (H, W, D) float32}; or "all" of {"image": (H, W, C)}.
 
     Raises:
       FileNotFoundError: no such path.
@@ -54,7 +55,7 @@ def load_arrays(path: str | Path, *, labels: bool = True, seed: int = 0) -> Data
         description = _describe(path, {ALL: whole}, notes)
         return Dataset(str(path), {ALL: ArraySource({"image": whole})}, None, description, _names(raw))
     if raw.targets:
-        targets = {split: _targets(path, part, len(images[split])) for split, part in raw.parts.items()}
+        targets = {split: _targets(path, part, images[split].shape) for split, part in raw.parts.items()}
         arrays = {split: {"image": images[split], "target": targets[split]} for split in images}
         arrays = _with_all_splits(path, arrays, (), seed, notes)
         description = _describe(path, {split: fields["image"] for split, fields in arrays.items()}, notes)
@@ -63,7 +64,7 @@ def load_arrays(path: str | Path, *, labels: bool = True, seed: int = 0) -> Data
     numbers, class_names = _labels(path, raw, images, notes)
     arrays = {split: {"image": images[split], "label": numbers[split]} for split in images}
     arrays = _with_all_splits(path, arrays, class_names, seed, notes)
-    _require_classes(path, arrays["train"]["label"], class_names)
+    _require_classes(path, arrays["train"]["label"].ravel(), class_names)
     description = _describe(path, {split: fields["image"] for split, fields in arrays.items()}, notes)
     splits = {split: ArraySource(fields) for split, fields in arrays.items()}
     return Dataset(str(path), splits, class_names, description)
@@ -126,16 +127,17 @@ def _images(path: Path, part: Part, notes: list[str]) -> np.ndarray:
     return array
 
 
-def _targets(path: Path, part: Part, expected: int) -> np.ndarray:
-    """Numbers to be predicted as (N, D) float32, finite."""
-    values = np.asarray(part.labels)
-    if values.dtype.kind not in "iuf" or values.ndim not in (1, 2) or len(values) != expected:
+def _targets(path: Path, part: Part, images: tuple[int, ...]) -> np.ndarray:
+    """Numbers to be predicted as (N, D), or as (N, H, W, D) where each pixel of (N, H, W, C) has some; float32."""
+    values, expected = np.asarray(part.labels), images[0]
+    dense = values.ndim == 4 and values.shape[:3] == images[:3]
+    if values.dtype.kind not in "iuf" or not (dense or values.ndim in (1, 2)) or len(values) != expected:
         raise DataError(
-            f"{path}: targets of {part.where} should be numbers ({expected},) or ({expected}, D), got {values.dtype} "
-            f"{values.shape}."
+            f"{path}: targets of {part.where} should be numbers ({expected},) or ({expected}, D), or "
+            f"(*{images[:3]}, D) with D for each pixel; got {values.dtype} {values.shape}."
         )
-    values = values.reshape(expected, -1).astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(values).all(1))
+    values = (values if dense else values.reshape(expected, -1)).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(values).reshape(expected, -1).all(1))
     if len(bad):
         raise DataError(
             f"{path}, record {_record(part, bad[0])} of {part.where}: targets should be finite, got NaN or Inf in "
@@ -147,8 +149,10 @@ def _targets(path: Path, part: Part, expected: int) -> np.ndarray:
 def _labels(
     path: Path, raw: Raw, images: dict[str, np.ndarray], notes: list[str]
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Labels of every split as (N,) int32, and the names of the classes."""
-    flat = {split: _flat_labels(path, part, len(images[split])) for split, part in raw.parts.items()}
+    """Labels of every split as (N,) or, one for each pixel, (N, H, W) int32, and the names of the classes."""
+    flat = {split: _shaped_labels(path, part, images[split].shape) for split, part in raw.parts.items()}
+    if len({values.ndim for values in flat.values()}) > 1:
+        raise DataError(f"{path}: some splits have labels of images and others of pixels, expected one kind.")
     text = {split: values.dtype.kind in "US" for split, values in flat.items()}
     if any(text.values()):
         if not all(text.values()):
@@ -160,18 +164,21 @@ def _labels(
     numbers = {split: _whole(path, raw.parts[split], values) for split, values in flat.items()}
     count = len(raw.class_names) if raw.class_names else 1 + max(int(values.max()) for values in numbers.values())
     for split, values in numbers.items():
-        wrong = np.flatnonzero((values < 0) | (values >= count))
+        outside = ((values < 0) | (values >= count)).reshape(len(values), -1)
+        wrong = np.flatnonzero(outside.any(1))
         if len(wrong):
+            first = values.reshape(len(values), -1)[wrong[0]][outside[wrong[0]]][0]
             raise DataError(
                 f"{path}, record {_record(raw.parts[split], wrong[0])} of {raw.parts[split].where}: label should be in "
-                f"0 … {count - 1}, got {values[wrong[0]]} ({len(wrong)} record(s)). Number the classes from 0."
+                f"0 … {count - 1}, got {first} ({len(wrong)} record(s)). Number the classes from 0."
             )
     class_names = raw.class_names or tuple(str(number) for number in range(count))
     return {split: values.astype(np.int32) for split, values in numbers.items()}, class_names
 
 
-def _flat_labels(path: Path, part: Part, expected: int) -> np.ndarray:
-    labels = np.asarray(part.labels)
+def _shaped_labels(path: Path, part: Part, images: tuple[int, ...]) -> np.ndarray:
+    """Labels as (N,), or as (N, H, W) where every pixel of the images (N, H, W, C) has one."""
+    labels, expected = np.asarray(part.labels), images[0]
     if labels.dtype.kind not in "biufUS":
         raise DataError(f"{path}: labels should be whole numbers or text, got {labels.dtype}.")
     if len(labels.shape) == 0 or len(labels) != expected:
@@ -179,10 +186,12 @@ def _flat_labels(path: Path, part: Part, expected: int) -> np.ndarray:
             f"{path}: {part.where} has {expected} images, and its labels have the shape {labels.shape}: expected one "
             "label for each image, in the same order."
         )
+    if labels.shape == images[:-1] and labels.dtype.kind in "biuf":
+        return labels
     if labels.size != expected:
         raise DataError(
-            f"{path}: the labels of {part.where} should have the shape ({expected},), got {labels.shape}. "
-            "Turn one-hot labels into numbers with argmax(axis=1)."
+            f"{path}: the labels of {part.where} should have the shape ({expected},), or {images[:-1]} with one for "
+            f"each pixel; got {labels.shape}. Turn one-hot labels into numbers with argmax(axis=1)."
         )
     return labels.reshape(expected)
 
@@ -197,11 +206,13 @@ def _numbered(path: Path, texts: np.ndarray, class_names: tuple[str, ...]) -> np
 
 def _whole(path: Path, part: Part, labels: np.ndarray) -> np.ndarray:
     if labels.dtype.kind == "f":
-        wrong = np.flatnonzero(~np.isfinite(labels) | (labels != np.round(labels)))
+        broken = (~np.isfinite(labels) | (labels != np.round(labels))).reshape(len(labels), -1)
+        wrong = np.flatnonzero(broken.any(1))
         if len(wrong):
+            first = labels.reshape(len(labels), -1)[wrong[0]][broken[wrong[0]]][0]
             raise DataError(
                 f"{path}, record {_record(part, wrong[0])} of {part.where}: labels should be whole numbers, "
-                f"got {labels[wrong[0]]}."
+                f"got {first}."
             )
     return labels.astype(np.int64)
 
@@ -222,12 +233,12 @@ def _with_all_splits(
     else:
         notes.append("The splits are the file's own.")
         return arrays
-    if "label" in arrays[source]:
+    if arrays[source].get("label", np.zeros((0, 0))).ndim == 1:
         labels = arrays[source]["label"]
         _require_classes(path, labels, class_names, least=len(made))
     else:
-        # Numbers have no classes to keep in proportion.
-        labels = np.zeros(len(arrays[source]["target"]), np.int64)
+        # Neither numbers nor images of several classes have classes to keep in proportion.
+        labels = np.zeros(len(arrays[source]["image"]), np.int64)
         if len(labels) < len(made):
             raise DataError(f"{path}: expected at least {len(made)} records to split, got {len(labels)}.")
         notes[-1] = notes[-1].replace(", class by class,", "")

@@ -30,8 +30,18 @@ _BUILDERS = {
     "digits": "Digits",
     "galaxy10": "Galaxy10",
     "deepmerge": "DeepMerge",
+    "nuclei": "Nuclei",
+    "blends": "Blends",
+    "real_blends": "RealBlends",
+    "pixel_morphology": "PixelMorphology",
+    "ccd_tracks": "CcdTracks",
+    "tracks3d": "Tracks3D",
+    "baryons": "Baryons",
+    "stellar_maps": "StellarMaps",
 }
 _TFDS = "tfds:"
+# Fields that are left out where no labels are wanted.
+_TRUTHS = ("label", "target", "masks", "objects", "valid")
 
 
 class UnknownName(KeyError):
@@ -185,7 +195,7 @@ def load(
     name = str(name_or_path)
     if is_known(name):
         location = prepare(name, data_dir=data_dir)
-        return _prepared(name, location, labels=labels, targets=getattr(_class(name)[0], "TARGETS", None))
+        return _prepared(name, location, labels=labels, module=_class(name)[0])
     if name.startswith(_TFDS):
         return _from_tfds(name, data_dir, labels=labels, seed=seed)
     base = name.partition("/")[0]
@@ -226,17 +236,22 @@ def _prepared(
     *,
     labels: bool,
     fields: tuple[str, ...] | None = None,
-    targets: dict[str, str] | None = None,
+    module: ModuleType | None = None,
 ) -> Dataset:
     builder = open_builder(location)
     info = builder.info
     fields = tuple(info.features) if fields is None else fields
     if not labels:
-        fields = tuple(field for field in fields if field not in ("label", "target"))
+        fields = tuple(field for field in fields if field not in _TRUTHS)
     splits: dict[str, Source] = {split: TfdsSource(location, split, fields) for split in info.splits}
-    class_names = tuple(info.features["label"].names) if "label" in fields else None
-    targets = dict(targets) if targets is not None and "target" in fields else None
-    return Dataset(name, splits, class_names, info.description, targets=targets)
+    class_names = None
+    if "label" in fields:
+        # Classes of pixels are plain numbers for TFDS: the data set's module names them.
+        label = info.features["label"]
+        class_names = tuple(label.names if hasattr(label, "names") else module.CLASS_NAMES)
+    targets = dict(module.TARGETS) if "target" in fields and hasattr(module, "TARGETS") else None
+    masks = tuple(module.MASKS) if "masks" in fields and hasattr(module, "MASKS") else None
+    return Dataset(name, splits, class_names, info.description, targets=targets, masks=masks)
 
 
 def _from_tfds(name: str, data_dir: str | Path | None, *, labels: bool, seed: int) -> Dataset:

@@ -31,7 +31,8 @@ def in_memory(source: Source, transform: Transform | None = None, *, num_classes
     Args:
       source: N ≥ 1 records.
       transform: record → record, applied once to each; nothing random belongs here.
-      num_classes: when given, each record's "label" should be a whole number in 0 … num_classes − 1.
+      num_classes: when given, each record's "label" should be a whole number in 0 … num_classes − 1, or an array of
+        them; where there is a field "valid" of its shape, only its pixels that are not 0 are looked at.
 
     Returns:
       Arrays (N, …), one for each field. Python ints become int32, Python floats float32.
@@ -276,10 +277,15 @@ def _require_labels(arrays: dict[str, np.ndarray], num_classes: int) -> None:
     labels = arrays["label"]
     if labels.dtype.kind not in "iu":
         raise DataError(f"labels should be whole numbers, got {labels.dtype}.")
-    wrong = np.flatnonzero(((labels < 0) | (labels >= num_classes)).reshape(len(labels), -1).any(1))
+    outside = (labels < 0) | (labels >= num_classes)
+    if "valid" in arrays and arrays["valid"].shape == labels.shape:
+        # Pixels that do not count may have any label.
+        outside &= arrays["valid"] > 0
+    wrong = np.flatnonzero(outside.reshape(len(labels), -1).any(1))
     if len(wrong):
+        first = labels[wrong[0]][outside[wrong[0]]].flat[0]
         raise DataError(
-            f"record {wrong[0]}: label should be in 0 … {num_classes - 1}, got {labels[wrong[0]]} "
+            f"record {wrong[0]}: label should be in 0 … {num_classes - 1}, got {first} "
             f"({len(wrong)} record(s) out of range)."
         )
 

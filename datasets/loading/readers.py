@@ -181,7 +181,7 @@ def _from_keys(path: Path, keys: Mapping[str, Callable[[], np.ndarray]], *, labe
 
 def _target_names(path: Path, keys: Mapping[str, Callable[[], np.ndarray]], values: np.ndarray) -> dict[str, str]:
     """Name → unit of each target, from `target_names` and `target_units` where the file has them."""
-    count = values.shape[1] if np.ndim(values) == 2 else 1
+    count = values.shape[-1] if np.ndim(values) in (2, 4) else 1
     default = ["target"] if count == 1 else [f"target {i}" for i in range(count)]
     found = {"target_names": default, "target_units": [""] * count}
     for key in found:

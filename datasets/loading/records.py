@@ -42,7 +42,9 @@ class Dataset:
       class_names: name of each label value, or None where there are no labels.
       description: one paragraph for people, with anything done to the data on the way.
       record_names: split name → name of each record (file names of images), or None.
-      targets: for regression, name of each entry of the field "target" (D,) → its unit; None where there is none.
+      targets: name of each number in the field "target" (D,), or (H, W, D) for each pixel → its unit; None where there
+        is none.
+      masks: name of each map of yes and no in the field "masks" (H, W, M); None where there is none.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Dataset:
     description: str
     record_names: dict[str, tuple[str, ...]] | None = None
     targets: dict[str, str] | None = None
+    masks: tuple[str, ...] | None = None
 
 
 class ArraySource:

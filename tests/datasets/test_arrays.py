@@ -415,3 +415,36 @@ def test_tiff_stack_is_refused(tmp_path):
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match=r"a\.tif holds 2 images, expected one"):
         load_arrays(tmp_path, labels=False)
+
+
+def test_a_class_or_numbers_for_each_pixel(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.random((20, 8, 9, 2)).astype(np.float32)
+    labels, targets = rng.integers(0, 3, (20, 8, 9)), rng.random((20, 8, 9, 2))
+    np.savez(tmp_path / "classes.npz", x=images, y=labels, class_names=["sky", "star", "galaxy"])
+    dataset = load_arrays(tmp_path / "classes.npz")
+    assert dataset.class_names == ("sky", "star", "galaxy")
+    assert {name: len(source) for name, source in dataset.splits.items()} == {"train": 14, "validation": 3, "test": 3}
+    for source in dataset.splits.values():
+        for record in (source[i] for i in range(len(source))):
+            (where,) = np.flatnonzero((images == record["image"]).all((1, 2, 3)))
+            assert record["label"].dtype == np.int32 and np.array_equal(record["label"], labels[where])
+    np.savez(tmp_path / "maps.npz", x=images, targets=targets, target_names=["mass", "age"], target_units=["", "Gyr"])
+    dataset = load_arrays(tmp_path / "maps.npz")
+    assert dataset.targets == {"mass": "", "age": "Gyr"} and dataset.splits["train"][0]["target"].shape == (8, 9, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"y": np.zeros((6, 8, 7), int)}, r"should have the shape \(6,\), or \(6, 8, 8\) with one for each pixel; got"),
+        ({"y": np.full((6, 8, 8), 0.5)}, r"record 0 .*labels should be whole numbers, got 0.5"),
+        ({"y": np.eye(8, dtype=int)[None].repeat(6, 0) - 1}, r"label should be in 0 … 0, got -1"),
+        ({"targets": np.zeros((6, 8, 7, 2))}, r"\(6, 8, 8\), D\) with D for each pixel; got float64 \(6, 8, 7, 2\)"),
+        ({"targets": np.full((6, 8, 8, 1), np.nan)}, r"record 0 .*targets should be finite"),
+    ],
+)
+def test_truth_of_pixels_that_cannot_be_meant_is_refused(values, message, tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.zeros((6, 8, 8, 1), np.float32), **values)
+    with pytest.raises(DataError, match=message):
+        load_arrays(tmp_path / "data.npz")

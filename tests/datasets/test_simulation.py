@@ -10,7 +10,11 @@ from zoo_datasets.loading import catalogue
 from zoo_datasets.loading.pipeline import in_memory
 from zoo_datasets.loading.sources import SourceError
 
-NAMES = ("angles", "circles", "galaxies", "lenses", "photoz")
+# Those with a class for each pixel.
+DENSE = ("ccd_tracks", "pixel_morphology", "tracks3d")
+NAMES = ("angles", "circles", "galaxies", "lenses", "photoz", "blends", "baryons", "stellar_maps", *DENSE)
+# Fields of whole numbers.
+WHOLE = {"objects": np.int32, "kinds": np.int32, "masks": np.uint8, "valid": np.uint8}
 SPLITS = ("train", "validation", "test")
 
 
@@ -57,34 +61,40 @@ def test_sizes_are_those_described(name, dataset, arrays, folder):
     assert all(len(fields["image"]) == description.splits[split] for split, fields in arrays.items())
 
 
-def test_fields_are_float32_and_described(module, arrays):
+def test_fields_are_float32_and_described(name, module, arrays):
+    types = WHOLE | {"label": np.uint8 if name in DENSE else np.int32}
     for fields in arrays.values():
         assert fields.keys() == module.FEATURES.keys()
         for field, values in fields.items():
-            assert values.dtype == (np.int32 if field == "label" else np.float32)
-        assert fields["image"].ndim == 4
+            assert values.dtype == types.get(field, np.float32), field
+        assert fields["image"].ndim in (4, 5)
         assert str(fields["image"].shape[1:]) in module.FEATURES["image"]
 
 
-def test_properties_are_declared_as_no_inputs(module):
-    inputs = {"image", "label", "target", "magnitudes", "magnitude_errors"}
+def test_properties_are_declared_as_no_inputs(name, module):
+    inputs = {"image", "label", "target", "masks", "valid"} | (
+        {"magnitudes", "magnitude_errors"} if name == "photoz" else set()
+    )
     for field, text in module.FEATURES.items():
         assert ("not an input" in text) == (field not in inputs)
     assert "not inputs" in module.UNITS
 
 
-def test_classes_are_balanced_and_targets_differ(dataset, arrays):
+def test_classes_are_balanced_and_targets_differ(name, dataset, arrays):
     for fields in arrays.values():
-        if dataset.targets is None:
+        if name in DENSE:
+            assert set(np.unique(fields["label"])) == set(range(len(dataset.class_names)))
+        elif dataset.targets is None:
             counts = np.bincount(fields["label"], minlength=len(dataset.class_names))
             assert len(set(counts.tolist())) == 1
         else:
-            assert fields["target"].shape[1] == len(dataset.targets)
+            assert fields["target"].shape[-1] == len(dataset.targets)
             assert len(np.unique(fields["target"], axis=0)) == len(fields["target"])
 
 
-def test_sizes_of_all_configurations_allow_balanced_classes(module):
-    classes = len(getattr(module, "CLASS_NAMES", ("one",)))
+def test_sizes_of_all_configurations_allow_balanced_classes(name, module):
+    # A record of a dense set has several classes.
+    classes = 1 if name in DENSE else len(getattr(module, "CLASS_NAMES", ("one",)))
     for config, sizes in module.SPLIT_SIZES.items():
         assert tuple(sizes) == SPLITS
         assert max(size % classes for size in sizes.values()) <= 1, config
@@ -128,7 +138,7 @@ def test_labels_and_targets_can_be_left_out(name, dataset, module, folder):
     blind = catalogue.load(f"{name}/tiny", data_dir=folder, labels=False)
     assert blind.class_names is None and blind.targets is None
     full, without = dataset.splits["test"][0].keys(), blind.splits["test"][0].keys()
-    assert full - without == ({"target"} if hasattr(module, "TARGETS") else {"label"})
+    assert full - without == full & {"label", "target", "masks", "objects", "valid"}
     assert dataset.targets == getattr(module, "TARGETS", None)
     assert dataset.class_names == getattr(module, "CLASS_NAMES", None)
 
