@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zoo_experiments.verbs.experiment import Experiment
 
-_FILES = ("angles", "digits", "circles", "galaxies", "photoz", "lenses", "radio_galaxies")
+_FILES = (
+    "angles",
+    "digits",
+    "circles",
+    "galaxies",
+    "photoz",
+    "lenses",
+    "radio_galaxies",
+    "nuclei",
+    "blends",
+    "pixel_morphology",
+    "ccd_tracks",
+    "tracks3d",
+    "baryons",
+    "stellar_maps",
+)
 
 
 def experiments() -> "Mapping[str, Experiment]":

@@ -55,7 +55,7 @@ def classify(
     if len(classes) < 2:
         raise UserError(f"Baselines need at least two classes to train on, got only class {classes[0]}.")
     predicted = {}
-    with _few_threads():
+    with few_threads():
         for name, model in _classifiers(int(counts.min()), seed).items():
             probabilities = np.zeros((len(x), num_classes))
             probabilities[:, classes] = model.fit(train_x, labels).predict_proba(x)
@@ -88,21 +88,21 @@ def regress(train_x: np.ndarray, train_y: np.ndarray, x: np.ndarray, *, seed: in
     mean, spread = targets.mean(0), targets.std(0)
     spread = np.where(spread > 0, spread, 1.0)
     scaled = (targets - mean) / spread
-    with _few_threads():
+    with few_threads():
         fitted = {name: model.fit(train_x, _flat(scaled)).predict(x) for name, model in _regressors(seed).items()}
     return {name: values.reshape(len(x), -1) * spread + mean for name, values in fitted.items()}
 
 
 def _classifiers(rarest: int, seed: int) -> dict[str, Any]:
     """Models to fit, when the rarest class has so many rows: with one, nothing can be held out to choose on."""
-    linear, ensemble, select = (_sklearn(name) for name in ("linear_model", "ensemble", "model_selection"))
+    linear, ensemble, select = (sklearn(name) for name in ("linear_model", "ensemble", "model_selection"))
     logistic = linear.LogisticRegression(C=INVERSE_PENALTIES[1], max_iter=2000)
     if rarest > 1:
         folds = select.StratifiedKFold(min(FOLDS, rarest), shuffle=True, random_state=seed)
         grid = {"C": INVERSE_PENALTIES}
         logistic = select.GridSearchCV(logistic, grid, scoring="neg_log_loss", cv=folds, error_score="raise")
     return {
-        "logistic regression": _standardised(logistic),
+        "logistic regression": standardised(logistic),
         "random forest": ensemble.RandomForestClassifier(TREES, min_samples_leaf=2, n_jobs=THREADS, random_state=seed),
         "boosted trees": ensemble.HistGradientBoostingClassifier(
             learning_rate=0.05,
@@ -115,17 +115,18 @@ def _classifiers(rarest: int, seed: int) -> dict[str, Any]:
 
 
 def _regressors(seed: int) -> dict[str, Any]:
-    linear, ensemble = _sklearn("linear_model"), _sklearn("ensemble")
+    linear, ensemble = sklearn("linear_model"), sklearn("ensemble")
     return {
-        "ridge regression": _standardised(linear.RidgeCV(alphas=PENALTIES)),
+        "ridge regression": standardised(linear.RidgeCV(alphas=PENALTIES)),
         "random forest": ensemble.RandomForestRegressor(
             TREES, min_samples_leaf=2, max_features=1 / 3, n_jobs=THREADS, random_state=seed
         ),
     }
 
 
-def _standardised(model: Any) -> Any:
-    return _sklearn("pipeline").make_pipeline(_sklearn("preprocessing").StandardScaler(), model)
+def standardised(model: Any) -> Any:
+    """A model on features of mean 0 and standard deviation 1."""
+    return sklearn("pipeline").make_pipeline(sklearn("preprocessing").StandardScaler(), model)
 
 
 def _flat(targets: np.ndarray) -> np.ndarray:
@@ -148,12 +149,13 @@ def _check_features(train_x: np.ndarray, train_y: np.ndarray, x: np.ndarray) -> 
 
 
 @contextmanager
-def _few_threads() -> Iterator[None]:
+def few_threads() -> Iterator[None]:
     """Few threads in BLAS and in boosting, which have no setting of their own."""
-    _sklearn("utils")
+    sklearn("utils")
     with importlib.import_module("threadpoolctl").threadpool_limits(THREADS):
         yield
 
 
-def _sklearn(name: str) -> Any:
+def sklearn(name: str) -> Any:
+    """A module of scikit-learn, or an error that says how to get it."""
     return extra(f"sklearn.{name}", what="Baselines", package="scikit-learn", group="baselines")

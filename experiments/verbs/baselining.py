@@ -10,6 +10,8 @@ from zoo_experiments.verbs.baselines import classify, regress
 from zoo_experiments.verbs.evaluating import regression_summary, summary
 from zoo_experiments.verbs.experiment import Experiment, Setup, setup
 from zoo_experiments.verbs.features import extract
+from zoo_experiments.verbs.pixel_baselines import classify_pixels, regress_pixels
+from zoo_experiments.verbs.pixel_scores import pixel_scores
 from zoo_experiments.verbs.runs import write_json
 
 
@@ -31,14 +33,18 @@ def fit_experiment(
         UserError: the data has no field of that name.
     """
     made = setup(experiment, splits=("train", *splits))
-    inputs = {split: inputs_of(made, split) for split in made.data}
-    predicted = _predict(made, inputs)
+    if made.outputs.dense:
+        predicted = _predict_pixels(made)
+    else:
+        predicted = _predict(made, {split: inputs_of(made, split) for split in made.data})
     models = []
     for model, by_split in predicted.items():
         metrics = []
         for split in splits:
             truth = made.data[split].arrays[made.outputs.truth]
-            if made.outputs.targets:
+            if made.outputs.dense:
+                rows = pixel_scores(made, by_split[split], made.data[split])
+            elif made.outputs.targets:
                 rows = regression_summary(by_split[split], truth, made.outputs.names)
             else:
                 rows = summary(by_split[split], truth, made.class_names)
@@ -46,6 +52,7 @@ def fit_experiment(
         models.append({"name": model, "metrics": metrics})
     folder.mkdir(parents=True, exist_ok=True)
     told = "hand-made features" if experiment.baseline == "features" else experiment.baseline
+    told = "features of pixels" if made.outputs.dense else told
     write_json(folder / "baselines.json", {"experiment": name, "inputs": told, "models": models})
     return models
 
@@ -58,6 +65,39 @@ def inputs_of(made: Setup, split: str) -> np.ndarray:
     if what not in arrays:
         raise UserError(f"baseline names the field {what!r}; {made.experiment.data} has {', '.join(arrays)}.")
     return arrays[what].reshape(len(arrays[what]), -1).astype(np.float64)
+
+
+def _predict_pixels(made: Setup) -> dict[str, dict[str, np.ndarray]]:
+    """Model → split → what a network's raw outputs would be for these predictions (N, …, K)."""
+    outputs, train, seed = made.outputs, made.data["train"].arrays, made.experiment.seed
+    others = {split: source.arrays["image"] for split, source in made.data.items() if split != "train"}
+    together, valid = np.concatenate(list(others.values())), train.get("valid")
+    if outputs.targets:
+        truth = (train["target"] - np.asarray(outputs.centre, np.float32)) / np.asarray(outputs.scale, np.float32)
+        by_model = regress_pixels(train["image"], truth, together, valid=valid, seed=seed)
+        if outputs.spread:
+            # Baselines claim no spread of their own: one standard deviation of the targets everywhere.
+            by_model = {name: np.concatenate([rows, np.zeros_like(rows)], -1) for name, rows in by_model.items()}
+    elif outputs.masks:
+        by_model = {}
+        for m in range(len(outputs.masks)):
+            found = classify_pixels(
+                train["image"], train["masks"][..., m], together, num_classes=2, valid=valid, seed=seed
+            )
+            for name, log_p in found.items():
+                by_model.setdefault(name, []).append(log_p[..., 1] - log_p[..., 0])
+        by_model = {name: np.stack(maps, axis=-1) for name, maps in by_model.items()}
+    else:
+        by_model = classify_pixels(
+            train["image"],
+            train["label"],
+            together,
+            num_classes=len(outputs.class_names),
+            valid=valid,
+            seed=seed,
+        )
+    borders = np.cumsum([len(images) for images in others.values()])[:-1]
+    return {name: dict(zip(others, np.split(rows, borders), strict=True)) for name, rows in by_model.items()}
 
 
 def _predict(made: Setup, inputs: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

@@ -263,7 +263,7 @@ def predict(arguments: list[str]) -> None:
         Attributes:
             run: run folder, EXPERIMENT/NAME, or EXPERIMENT for its newest run.
             data: .npz, HDF5 or FITS file, image folder, or name of a data set.
-            out: CSV file to write, one row per image.
+            out: CSV file to write, one row per image; an .npz file of the predicted maps where pixels are predicted.
             runs: folder of all runs.
         """
 
@@ -281,6 +281,8 @@ def predict(arguments: list[str]) -> None:
     counts = predict_run(run, data=options.data, out=options.out)
     if run.outputs.targets:
         print(", ".join(f"mean {name} {mean:.4g} {run.outputs.targets[name]}".strip() for name, mean in counts.items()))
+    elif run.outputs.dense:
+        print(", ".join(f"{name} {share:.1%} of the pixels" for name, share in counts.items()))
     else:
         print(", ".join(f"{count} {name}" for name, count in counts.items()))
     print(options.out)
@@ -392,6 +394,42 @@ def baseline(arguments: list[str]) -> None:
     for model in fit_experiment(name, experiment, folder=options.runs / name / "baseline", splits=splits):
         for row in model["metrics"]:
             print(f"{model['name']}, {_line(row)}")
+
+
+def deblend(arguments: list[str]) -> None:
+    """Fluxes of blended galaxies by networks and by SExtractor's algorithm."""
+
+    @dataclass(frozen=True)
+    class Deblend:
+        """Measure blended galaxies with trained runs and with sep, and draw the errors against the kind of blend.
+
+        Attributes:
+            run: runs, each EXPERIMENT/NAME or EXPERIMENT for its newest run.
+            data: blends, or another configuration of them: blends/one, blends/three, real_blends.
+            split: which records; looks at the test split are not counted here.
+            out: folder of table and figures; default runs/deblend/DATA.
+            runs: folder of all runs.
+        """
+
+        run: Annotated[tuple[str, ...], tyro.conf.Positional]
+        data: str = "blends"
+        split: Literal["validation", "test"] = "validation"
+        out: Path | None = None
+        runs: Path = Path("runs")
+
+    options = _parse("deblend", Deblend, arguments)
+    _compile_cache()
+    from zoo_experiments.verbs.deblending import compare
+    from zoo_experiments.verbs.runs import open_run
+    from zoo_experiments.verbs.tables import show
+
+    if not options.run:
+        raise UserError("Name at least one run: zoo deblend blends_fluxes/seed0 blends_both/seed0.")
+    found = [open_run(name, root=str(options.runs)) for name in options.run]
+    out = options.out or options.runs / "deblend" / options.data.replace("/", "_")
+    table, lines = compare(found, data=options.data, split=options.split, out=out)
+    show(table)
+    print("\n".join([*lines, str(out)]))
 
 
 def curve(arguments: list[str]) -> None:
@@ -548,6 +586,7 @@ _VERBS: Mapping[str, Callable[[list[str]], None]] = {
     "report": report,
     "baseline": baseline,
     "curve": curve,
+    "deblend": deblend,
     "results": results,
     "bench": bench,
     "readme": readme,

@@ -12,8 +12,10 @@ import numpy as np
 
 from zoo import train
 from zoo.errors import UserError
+from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs.experiment import Evaluation, Setup, setup
 from zoo_experiments.verbs.outputs import Outputs
+from zoo_experiments.verbs.pixel_scores import pixel_scores
 from zoo_experiments.verbs.runs import Run, machine, versions
 from zoo_experiments.verbs.statistics import regression_summary, summary
 
@@ -27,7 +29,9 @@ def evaluate_run(
     evaluation: Evaluation | None = None,
     command: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Evaluate the weights of a state on a split; updates `results.json`, writes `predictions_SPLIT.csv`.
+    """Evaluate the weights of a state on a split; updates `results.json`, writes the predictions beside it.
+
+    They go to `predictions_SPLIT.csv`, or where pixels are predicted to `predictions_SPLIT.npz`.
 
     Args:
         run: the run.
@@ -43,9 +47,8 @@ def evaluate_run(
     begun = time.perf_counter()
     source = made.data[split]
     raw, _ = (evaluation or made.evaluation())(state.averaged, source)
-    truth = source.arrays[made.outputs.truth]
     seed, step = made.experiment.seed, int(state.step)
-    metrics = [{**row, "split": split, "seed": seed} for row in scores(made, raw, truth)]
+    metrics = [{**row, "split": split, "seed": seed} for row in scores(made, raw, source)]
     results = run.read("results.json")
     looks = dict(results.get("looks", {}))
     looks[split] = looks.get(split, 0) + 1
@@ -67,18 +70,30 @@ def evaluate_run(
         "metrics": [row for row in results.get("metrics", []) if row["split"] != split] + metrics,
     }
     run.write("results.json", results)
-    write_predictions(
-        run.file(f"predictions_{split}.csv"),
-        made.task.predict(raw),
-        made.outputs,
-        truth=truth,
-        names=made.record_names.get(split),
-    )
+    for part, outputs in made.parts(raw):
+        predictions = np.asarray(part.task.predict(outputs))
+        if part.outputs.dense:
+            np.savez_compressed(run.file(f"predictions_{split}.npz"), prediction=predictions)
+        else:
+            write_predictions(
+                run.file(f"predictions_{split}.csv"),
+                predictions,
+                part.outputs,
+                truth=source.arrays[part.outputs.truth],
+                names=made.record_names.get(split),
+            )
     return metrics
 
 
-def scores(made: Setup, raw: np.ndarray, truth: np.ndarray) -> list[dict[str, Any]]:
-    """Metrics with intervals of a network's raw outputs (N, K) against labels (N,) or targets (N, D)."""
+def scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[str, Any]]:
+    """Metrics with intervals of a network's raw outputs (N, …) against the truth of the records."""
+    return [row for part, outputs in made.parts(raw) for row in _scores(part, outputs, source)]
+
+
+def _scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[str, Any]]:
+    if made.outputs.dense:
+        return pixel_scores(made, raw, source)
+    truth = source.arrays[made.outputs.truth]
     if made.outputs.targets:
         return regression_summary(np.asarray(made.task.predict(raw)), truth, made.outputs.names)
     return summary(raw, truth, made.class_names)
@@ -95,7 +110,7 @@ def evaluate_other(run: Run, *, data: str, split: str) -> list[dict[str, Any]]:
         raise UserError(f"{data} has images {made.shape}, the network of {run.folder} was trained on {run.shape}.")
     source = made.data[split]
     raw, _ = made.evaluation()(run.weights(made).state.averaged, source)
-    rows = scores(made, raw, source.arrays[made.outputs.truth])
+    rows = scores(made, raw, source)
     return [{**row, "split": f"{data} {split}"} for row in rows]
 
 

@@ -6,7 +6,7 @@ line's options.
 
 import ast
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,7 +42,10 @@ class Optimisation:
         accumulate: parts of a batch whose gradients are added before the weights move (saves memory).
         ema: decay of the moving average of the weights, which is then what is evaluated; 0 for none.
         label_smoothing: share of the target spread over all classes.
-        class_weights: `balanced` gives every class the same total weight in the loss; `none` every example.
+        class_weights: `balanced` gives every class the same total weight in the loss; `none` every example, or pixel.
+        loss: of classes or masks of pixels: `cross_entropy`, `focal` (Lin+17: rare pixels are not drowned by the many
+            easy ones), `dice` (the overlap itself) or `cross_entropy+dice`.
+        gamma: exponent of the focal loss; 0 makes it cross-entropy.
         huber: for regression, error in standard deviations of the target from which on the loss grows linearly, not
             quadratically, so that a few wild examples do not rule; 0 for never.
 
@@ -61,12 +64,14 @@ class Optimisation:
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     huber: float = 0.0
+    loss: Literal["cross_entropy", "focal", "dice", "cross_entropy+dice"] = "cross_entropy"
+    gamma: float = 2.0
 
     def __post_init__(self) -> None:
         require_finite("optimisation.learning_rate", self.learning_rate, positive=True)
         for name in ("warmup", "momentum", "ema", "label_smoothing"):
             require_share(f"optimisation.{name}", getattr(self, name))
-        for name in ("weight_decay", "clip", "huber"):
+        for name in ("weight_decay", "clip", "huber", "gamma"):
             require_finite(f"optimisation.{name}", getattr(self, name))
         require_at_least("optimisation.accumulate", self.accumulate, 1)
 
@@ -80,6 +85,9 @@ class Experiment:
         data: name of a data set (`zoo data list`), or the path of your own .npz, HDF5, FITS file or image folder.
         model: name of a model (`zoo models`).
         options: options of the model as NAME=VALUE, for example `widths=(32, 64)` `dropout=0.2`.
+        learn: which truth of the data, where it has several: `label`, `target`, `masks`, or `both` of the last two;
+            when empty the only one, or masks before targets before labels.
+        spread: for maps of numbers, whether the network predicts their standard deviations too.
         images: crop, size, scaling and stretch of the images.
         augmentation: random changes of the training images.
         optimisation: how the weights are moved.
@@ -88,13 +96,14 @@ class Experiment:
         evaluations: how often per training the validation data is evaluated and a checkpoint written.
         views: `d4` averages the outputs over the 8 turns and mirrorings of each image in evaluation; `one` does not.
         select: which weights are kept as the result: those at the end (`last`) or those with the best validation
-            accuracy or R² (`best`, an optimistic choice).
+            accuracy, Dice coefficient or R² (`best`, an optimistic choice).
         dtype: of the computation; weights and losses stay float32.
         train_examples: number of training records that are used, 0 for all: a random choice by the seed, with the
             shares of the classes kept; a smaller choice is part of a larger one.
-        score: metric that stands for the result in tables; accuracy or r2 when empty.
+        score: metric that stands for the result in tables; accuracy, dice or r2 when empty.
         baseline: what the baseline models of `zoo baseline` are given: `features` made from the images by hand, or the
-            name of a field of the data.
+            name of a field of the data. Where pixels have the truth, features of the pixels and their surroundings.
+        properties: fields of the records against which the report draws the score of each image.
         seed: of initialisation, order, augmentation, dropout and choice of training records.
         layer: default layer for Grad-CAM.
 
@@ -106,6 +115,8 @@ class Experiment:
     data: str = "radio_galaxies"
     model: str = "convnet"
     options: tuple[str, ...] = ()
+    learn: Literal["", "label", "target", "masks", "both"] = ""
+    spread: bool = False
     images: Images = field(default_factory=Images)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimisation: Optimisation = field(default_factory=Optimisation)
@@ -118,6 +129,7 @@ class Experiment:
     train_examples: int = 0
     score: str = ""
     baseline: str = "features"
+    properties: tuple[str, ...] = ()
     seed: int = 0
     layer: str = ""
 
@@ -151,6 +163,13 @@ def model_options(pairs: Iterable[str]) -> dict[str, Any]:
 def d4_views(images: jax.Array) -> jax.Array:
     """The 8 turns and mirrorings of square images (B, H, W, C) → (8, B, H, W, C), the identity first."""
     return jnp.stack([jax.vmap(lambda image, g=g: d4(image, g))(images) for g in range(8)])
+
+
+def d4_unview(outputs: jax.Array) -> jax.Array:
+    """Turn maps (8, B, H, W, K) of the views of `d4_views` back, so that all show the image as it was."""
+    # A quarter turn is undone by three; mirrorings undo themselves.
+    inverse = (0, 3, 2, 1, 4, 5, 6, 7)
+    return jnp.stack([jax.vmap(lambda one, g=g: d4(one, g))(outputs[i]) for i, g in enumerate(inverse)])
 
 
 @dataclass(frozen=True)
@@ -189,6 +208,14 @@ class Setup:
         """One preprocessed image with a batch axis, zeros: only its shape matters."""
         return np.zeros((1, *self.shape), np.float32)
 
+    def parts(self, raw: Any) -> tuple[tuple["Setup", np.ndarray], ...]:
+        """This setup with the network's outputs; for masks beside numbers, one for each with its part of them."""
+        if self.outputs.kind != "both":
+            return ((self, raw),)
+        how, data = self.experiment.optimisation, self.data.get("train")
+        made = (dataclasses.replace(self, outputs=one, task=_task(how, one, data)) for one in self.outputs.parts)
+        return tuple(zip(made, raw, strict=True))
+
     def state(self) -> train.State:
         """The state before the first step."""
         key = jax.random.key(self.experiment.seed)
@@ -199,11 +226,12 @@ class Setup:
         """The pure training step."""
         how = self.experiment.optimisation
         augment = self.experiment.augmentation
+        changes = {"together": augment.together} if self.outputs.dense else {"augment": augment}
         update = train.update_fn(
             self.model,
             self.task,
             self.optimizer,
-            augment=None if augment == Augmentation() else augment,
+            **({} if augment == Augmentation() else changes),
             accumulate=how.accumulate,
         )
         return train.make_step(update, ema_decay=how.ema or None)
@@ -219,7 +247,8 @@ class Setup:
     def evaluation(self) -> "Evaluation":
         """A function (variables, split) → (outputs, sums), compiled once."""
         views = d4_views if self.experiment.views == "d4" else None
-        return Evaluation(self, jax.jit(train.make_evaluation(self.model, self.task, views=views)))
+        unview = d4_unview if self.outputs.dense else None
+        return Evaluation(self, jax.jit(train.make_evaluation(self.model, self.task, views=views, unview=unview)))
 
 
 @dataclass(frozen=True)
@@ -229,17 +258,16 @@ class Evaluation:
     setup: Setup
     function: Callable[..., Any]
 
-    def __call__(
-        self, variables: Mapping[str, Any], source: ArraySource, *, batch_size: int = 50
-    ) -> tuple[np.ndarray, Any]:
-        """Evaluate `variables` on `source`: outputs (N, K) and sums."""
+    def __call__(self, variables: Mapping[str, Any], source: ArraySource, *, batch_size: int = 50) -> tuple[Any, Any]:
+        """Evaluate `variables` on `source`: outputs (N, …, K), a tuple of them where there are parts, and sums."""
         rows, total = [], None
         with batches(source, batch_size=min(batch_size, len(source)), shuffle=False) as loader:
             for batch in loader:
                 outputs, sums = self.function(variables, {k: v for k, v in batch.items() if k in _FOR_THE_NETWORK})
-                rows.append(np.asarray(outputs)[batch["mask"] > 0])
+                real = batch["mask"] > 0
+                rows.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], outputs))
                 total = sums if total is None else jax.tree.map(jnp.add, total, sums)
-        return np.concatenate(rows), jax.device_get(total)
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *rows), jax.device_get(total)
 
     def numbers(self, variables: Mapping[str, Any], split: str = "validation") -> dict[str, Any]:
         """Metrics on a split."""
@@ -247,7 +275,7 @@ class Evaluation:
         return train.finalise(self.setup.task, sums)
 
 
-_FOR_THE_NETWORK = ("image", "label", "target", "mask")
+_FOR_THE_NETWORK = ("image", "label", "target", "masks", "valid", "mask")
 
 
 def setup(
@@ -272,7 +300,7 @@ def assemble(
     experiment: Experiment, dataset: Dataset, *, splits: Iterable[str], outputs: Outputs | None = None
 ) -> Setup:
     """`setup` for a data set that is already loaded."""
-    found = outputs_of(dataset)
+    found = outputs_of(dataset, learn=experiment.learn, spread=experiment.spread)
     if outputs is not None and outputs.names != found.names:
         raise UserError(
             f"{dataset.name} has {found.kind} of {found.names}, the network was trained on {outputs.names}."
@@ -288,8 +316,11 @@ def assemble(
     shape = next(iter(shapes.values()))
     if "train" in data and experiment.train_examples:
         data["train"] = chosen(data["train"], experiment.train_examples, seed=experiment.seed)
-    if outputs is None:
-        outputs = found.standardised_by(data["train"].arrays["target"]) if found.targets else found
+    for name, source in data.items():
+        require_truth(f"{dataset.name}, {name}", source.arrays, found)
+    if outputs is None and found.targets:
+        outputs = found.standardised_by(data["train"].arrays["target"], data["train"].arrays.get("valid"))
+    outputs = outputs or found
     return make(experiment, outputs, shape, data=data, record_names=dataset.record_names)
 
 
@@ -302,6 +333,8 @@ def chosen(source: ArraySource, count: int, *, seed: int) -> ArraySource:
     if count > len(source):
         raise UserError(f"train_examples asks for {count} records, there are {len(source)}.")
     labels = source.arrays.get("label", np.zeros(len(source), int))
+    # Images whose pixels have classes are all of one kind.
+    labels = labels if labels.ndim == 1 else np.zeros(len(source), int)
     order = np.random.default_rng([seed, 1]).permutation(len(source))
     # Each record's rank among those of its class, as a share of the class: the first ones are a stratified choice.
     rank = np.empty(len(source))
@@ -333,28 +366,106 @@ def make(
     optimizer = train.optimiser(
         how.optimiser, schedule, weight_decay=how.weight_decay, momentum=how.momentum, clip=how.clip or None
     )
-    model = build_model(experiment, num_classes=len(outputs.names), channels=shape[-1])
-    _require_fit(experiment, model, shape)
+    numbers = len(outputs.targets) if outputs.kind == "both" else 0
+    model = build_model(experiment, num_classes=outputs.channels, channels=shape[-1], numbers=numbers)
+    _require_fit(experiment, outputs, model, shape)
     return Setup(experiment, outputs, shape, data, dict(record_names or {}), model, task, optimizer, steps)
 
 
+def require_truth(where: str, arrays: Mapping[str, np.ndarray], outputs: Outputs) -> None:
+    """Refuse truth that does not belong to the pixels of its images, or masks of other values than 0 and 1.
+
+    Args:
+        where: the data and split, for the message.
+        arrays: stacked fields of the records.
+        outputs: what the network says.
+
+    Raises:
+        UserError: names the field and both shapes, or the value.
+    """
+    if not outputs.dense:
+        return
+    sizes = arrays["image"].shape[1:-1]
+    for name in (outputs.truth, "valid", "objects"):
+        if name in arrays and arrays[name].shape[1 : 1 + len(sizes)] != sizes:
+            raise UserError(
+                f"{where}: the field {name} should have a value for each pixel of the images {sizes}, got "
+                f"{arrays[name].shape[1:]}. Truth is not cropped or resized: set images.size to 0."
+            )
+    if outputs.masks:
+        masks = arrays["masks"]
+        if masks.shape[1:] != (*sizes, len(outputs.masks)):
+            expected = (*sizes, len(outputs.masks))
+            raise UserError(f"{where}: masks should have the shape {expected}, got {masks.shape[1:]}.")
+        wrong = np.flatnonzero(((masks != 0) & (masks != 1)).reshape(len(masks), -1).any(1))
+        if len(wrong):
+            raise UserError(f"{where}, record {wrong[0]}: masks should be 0 or 1, got {masks[wrong[0]].max()}.")
+
+
 def _task(how: Optimisation, outputs: Outputs, source: ArraySource | None) -> train.Task:
+    if outputs.kind == "both":
+        return train.joint(*(_task(how, part, source) for part in outputs.parts))
+    weights = None if outputs.targets or outputs.masks else _class_weights(how, outputs, source)
+    if outputs.dense:
+        return dense_task(how, outputs, class_weights=weights)
     if outputs.targets:
         return train.regression(centre=outputs.centre, scale=outputs.scale, delta=how.huber or np.inf)
-    weights = None
-    if how.class_weights == "balanced" and source is not None:
-        counts = np.bincount(source.arrays["label"], minlength=len(outputs.class_names))
-        absent = [name for name, count in zip(outputs.class_names, counts, strict=True) if count == 0]
-        if absent:
-            raise UserError(f"Balanced class weights need training examples of every class; {absent} have none.")
-        weights = np.asarray(train.balanced_weights(counts)).tolist()
+    if how.loss != "cross_entropy":
+        raise UserError(f"optimisation.loss is {how.loss!r}, which is for classes and masks of pixels.")
     return train.classification(
         class_weights=weights, label_smoothing=how.label_smoothing, class_names=outputs.class_names
     )
 
 
-def build_model(experiment: Experiment, *, num_classes: int, channels: int) -> nn.Module:
-    """The model of an experiment, for images with this many channels.
+def dense_task(
+    how: Optimisation,
+    outputs: Outputs,
+    *,
+    class_weights: Sequence[float] | None = None,
+    boundary: float | None = None,
+) -> train.Task:
+    """The task of a network that says something about every pixel; the first class is the background.
+
+    Args:
+        how: loss and its options.
+        outputs: what the network says.
+        class_weights: of the classes in the loss.
+        boundary: tolerance in pixels within which boundaries agree, when they are counted.
+    """
+    if outputs.targets:
+        return train.maps(
+            centre=outputs.centre,
+            scale=outputs.scale,
+            delta=how.huber or np.inf,
+            heteroscedastic=outputs.spread,
+            names=outputs.names,
+        )
+    if outputs.masks:
+        return train.masks(names=outputs.masks, loss=how.loss, gamma=how.gamma, boundary=boundary)
+    return train.segmentation(
+        class_names=outputs.class_names,
+        class_weights=class_weights,
+        loss=how.loss,
+        gamma=how.gamma,
+        label_smoothing=how.label_smoothing,
+        background=0,
+        boundary=boundary,
+    )
+
+
+def _class_weights(how: Optimisation, outputs: Outputs, source: ArraySource | None) -> list[float] | None:
+    weights = None
+    if how.class_weights == "balanced" and source is not None:
+        counts = np.bincount(source.arrays["label"].ravel(), minlength=len(outputs.class_names))
+        absent = [name for name, count in zip(outputs.class_names, counts, strict=True) if count == 0]
+        if absent:
+            raise UserError(f"Balanced class weights need training examples of every class; {absent} have none.")
+        weights = np.asarray(train.balanced_weights(counts)).tolist()
+    return weights
+
+
+def build_model(experiment: Experiment, *, num_classes: int, channels: int, numbers: int = 0) -> nn.Module:
+    """The model of an experiment, for images with this many channels; with so many numbers beside its maps.
 
     Raises:
         UnknownName: the model or an option is not known.
@@ -370,13 +481,17 @@ def build_model(experiment: Experiment, *, num_classes: int, channels: int) -> n
                 f"The option {name} of {experiment.model} must be of the kind of its default, {defaults[name]!r}; "
                 f"got {value!r}."
             )
+    if numbers and "numbers" not in defaults:
+        raise UserError(f"{experiment.model} gives no numbers beside its maps; unet does.")
     dtype = {} if experiment.dtype == "float32" else {"dtype": jnp.dtype(experiment.dtype)}
-    return zoo.create(experiment.model, num_classes=num_classes, in_channels=channels, **options, **dtype)
+    more = {"numbers": numbers} if numbers else {}
+    return zoo.create(experiment.model, num_classes=num_classes, in_channels=channels, **options, **dtype, **more)
 
 
 # Options of models that follow from something else → from what.
 _SET_BY_US = {
     "num_classes": "it is the number of classes or targets of the data",
+    "numbers": "it is the number of targets beside masks",
     "in_channels": "it is the number of channels of the images",
     "dtype": "use --dtype",
     "axis_name": "training sets it",
@@ -393,8 +508,11 @@ def _alike(value: Any, default: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _require_fit(experiment: Experiment, model: nn.Module, shape: tuple[int, ...]) -> None:
-    """Refuse images that the augmentation, the views or the model cannot take, by tracing them on shapes alone."""
+def _require_fit(experiment: Experiment, outputs: Outputs, model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Refuse images that the augmentation, the views or the model cannot take, and outputs that do not fit the truth.
+
+    All are traced on shapes alone.
+    """
     key, image = jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32)
 
     def traced(what: str, function: Callable[..., Any], *arrays: Any) -> Any:
@@ -406,12 +524,21 @@ def _require_fit(experiment: Experiment, model: nn.Module, shape: tuple[int, ...
     def batch_of_one(one: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, *one.shape), one.dtype)
 
-    augmented = traced("The augmentation", experiment.augmentation, key, image)
+    augmented = image
+    if experiment.augmentation != Augmentation():
+        augmented = traced("The augmentation", experiment.augmentation, key, image)
     if experiment.views == "d4":
         traced("The views d4", d4_views, batch_of_one(image))
     given = f" with the options {' '.join(experiment.options)}" if experiment.options else ""
     for one in {image.shape: image, augmented.shape: augmented}.values():
-        traced(f"{experiment.model}{given}", model.init, key, batch_of_one(one))
+        said, _ = traced(f"{experiment.model}{given}", model.init_with_output, key, batch_of_one(one))
+        said = said[0] if outputs.kind == "both" else said
+        if said.shape != (expected := (1, *(one.shape[:-1] if outputs.dense else ()), outputs.channels)):
+            what = "every pixel" if outputs.dense else "the whole image"
+            raise UserError(
+                f"The truth is about {what}, for which {experiment.model} should give {expected}; it gives "
+                f"{said.shape}{given}. `zoo models` says what each takes and gives."
+            )
 
 
 def as_json(experiment: Experiment) -> dict[str, Any]:

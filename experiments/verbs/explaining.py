@@ -65,6 +65,11 @@ def explain_records(
         UnknownName: a method or a layer is not known.
         UserError: a record or a class is not there.
     """
+    if made.outputs.dense:
+        raise UserError(
+            f"{made.experiment.model} says something about every pixel: only networks with one answer "
+            "for an image can be explained as yet."
+        )
     known = explain.methods()
     if not methods:
         raise UserError(f"Name at least one method; there are: {', '.join(known)}.")
@@ -137,7 +142,7 @@ def explain_run(
     """
     made = run.setup(splits=(split,))
     variables = run.weights(made).state.averaged
-    if not records:
+    if not records and not made.outputs.dense:
         raw, _ = made.evaluation()(variables, made.data[split])
         records = typical(made, np.asarray(made.task.predict(raw)), made.data[split].arrays[made.outputs.truth])
     if methods is None:

@@ -29,12 +29,12 @@ SMALL, NORMAL = 9, 11  # points; legible when a figure is shown at half its size
 
 
 def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss and accuracy, or R² where there is no accuracy, against the training step, one line per split.
+    """Loss, and Dice coefficient, accuracy or R², against the training step, one line per split.
 
     Args:
-        rows: dictionaries with "step", "epoch", "split", "loss" and "accuracy" or "r2", in any order; loss in nats (of
-            squared standard deviations for numbers), accuracy a fraction. A value that is missing or None is skipped,
-            one that is not finite leaves a gap.
+        rows: dictionaries with "step", "epoch", "split", "loss" and "accuracy", "dice" or "r2", in any order; loss in
+            nats (of squared standard deviations for numbers), accuracy a fraction. A value that is missing or None is
+            skipped, one that is not finite leaves a gap.
 
     Raises:
         ValueError: there are no rows.
@@ -44,12 +44,13 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     figure = new_figure(9.0, 3.6)
     panels = figure.subplots(1, 2)
     splits = list(dict.fromkeys(str(row["split"]) for row in rows))
-    classes = any(row.get("accuracy") is not None for row in rows) or not any("r2" in row for row in rows)
-    shown = (
-        {"loss": "loss (nats)", "accuracy": "accuracy (%)"}
-        if classes
-        else {"loss": "loss (standard deviations²)", "r2": "R²"}
-    )
+    there = {name for row in rows for name, value in row.items() if value is not None}
+    if "dice" in there:
+        shown = {"loss": "loss", "dice": "Dice coefficient"}
+    elif "r2" in there and "accuracy" not in there:
+        shown = {"loss": "loss (standard deviations²)", "r2": "R²"}
+    else:
+        shown = {"loss": "loss (nats)", "accuracy": "accuracy (%)"}
     for axes, (name, label) in zip(panels, shown.items(), strict=True):
         for split in splits:
             chosen = sorted((row for row in rows if str(row["split"]) == split), key=lambda row: row["step"])

@@ -29,6 +29,8 @@ class Images:
         full_scale: value of float images that becomes 1, in their units; for example 20 for images in units of the
             noise, which `asinh` then compresses from one noise on.
         stretch: curve applied after scaling: `linear`, `sqrt` or `asinh` (with softening 0.05), odd in the values.
+        nan: what to do with pixels that are NaN in a channel: `refuse` them, or `mask` them, that is set them to 0 and
+            leave them out of loss and metrics, where the truth is about pixels.
 
     Raises:
         UserError: no crop, or a negative number of pixels.
@@ -39,6 +41,7 @@ class Images:
     scale: Literal["unit", "max"] = "unit"
     full_scale: float = 1.0
     stretch: Stretch = "linear"
+    nan: Literal["refuse", "mask"] = "refuse"
 
     def __post_init__(self) -> None:
         require(bool(self.crop), "images.crop", "at least one side in pixels (0 for the largest square)", self.crop)
@@ -48,13 +51,25 @@ class Images:
         require_finite("images.full_scale", self.full_scale, positive=True)
 
     def __call__(self, record: dict) -> dict:
-        """Replace `image` (H, W, C) by a float32 array (size, size, C · number of crops)."""
-        return {**record, "image": self.image(record["image"])}
+        """Replace `image` (H, W, C) by a float32 array (size, size, C · number of crops).
+
+        A volume (D, H, W, C) is neither cropped nor resized. With masking, `valid` (H, W) tells which pixels count: as
+        before, and finite.
+        """
+        image = record["image"]
+        if self.nan == "refuse":
+            return {**record, "image": self.image(image)}
+        finite = np.isfinite(image).all(-1)
+        valid = finite & (record["valid"] > 0) if "valid" in record else finite
+        image = np.where(finite[..., None], image, np.zeros((), image.dtype))
+        return {**record, "image": self.image(image), "valid": valid.astype(np.uint8)}
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """One image (H, W, C), integer or float → (size, size, C · number of crops) float32, crops in order."""
-        if image.ndim != 3:
-            raise UserError(f"An image should have the shape (H, W, C), got {image.shape}.")
+        whole = self.crop == (0,) and self.size == 0
+        if image.ndim != 3 and not (whole and image.ndim == 4):
+            hint = " Volumes are neither cropped nor resized: set images.size to 0." if image.ndim == 4 else ""
+            raise UserError(f"An image should have the shape (H, W, C), got {image.shape}.{hint}")
         values = image.astype(np.float32)
         if np.issubdtype(image.dtype, np.integer):
             values /= np.iinfo(image.dtype).max

@@ -1,94 +1,161 @@
-"""What the outputs of a network mean: classes, or numbers with units."""
+"""What the outputs of a network mean: classes or numbers, of a whole image or of each of its pixels."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from zoo.errors import UserError
 from zoo_datasets.loading.records import Dataset
 
+Kind = Literal["classification", "regression", "segmentation", "masks", "maps", "both"]
+
 
 @dataclass(frozen=True)
 class Outputs:
-    """Classes or targets, never both.
+    """Classes, targets or masks: one of them, or masks with targets of the whole image beside them.
 
     Attributes:
-        class_names: names of the classes; empty for regression.
-        targets: name of each number to be predicted → its unit; empty for classification.
+        class_names: names of the classes; empty for targets and masks.
+        targets: name of each number to be predicted → its unit; empty for classes and masks.
         centre: for each target the mean over the training data, subtracted before training.
         scale: for each target the standard deviation over the training data, by which it is divided.
+        masks: names of maps of yes and no, which may overlap; empty for classes and targets.
+        dense: whether every pixel has a class, masks, or numbers of its own.
+        spread: whether the network predicts a standard deviation beside each number of each pixel.
     """
 
     class_names: tuple[str, ...] = ()
     targets: Mapping[str, str] = field(default_factory=dict)
     centre: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    masks: tuple[str, ...] = ()
+    dense: bool = False
+    spread: bool = False
 
     @property
-    def kind(self) -> str:
-        """`classification` or `regression`."""
-        return "regression" if self.targets else "classification"
+    def kind(self) -> Kind:
+        """A class or numbers of an image; a class, masks or numbers of each pixel; masks, and numbers of the image."""
+        if self.masks:
+            return "both" if self.targets else "masks"
+        if self.targets:
+            return "maps" if self.dense else "regression"
+        return "segmentation" if self.dense else "classification"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of each output."""
-        return tuple(self.targets) or self.class_names
+        """Name of each class, mask or target; of masks alone where there are both."""
+        return self.masks or tuple(self.targets) or self.class_names
+
+    @property
+    def channels(self) -> int:
+        """Number of outputs of the network, for an image or a pixel; of masks alone where there are both."""
+        return len(self.names) * (2 if self.spread else 1)
 
     @property
     def truth(self) -> str:
-        """Field of the records that holds the truth."""
-        return "target" if self.targets else "label"
+        """Field of the records that holds the truth; that of the masks where there are both."""
+        return "masks" if self.masks else "target" if self.targets else "label"
+
+    @property
+    def parts(self) -> tuple["Outputs", ...]:
+        """Masks and targets each by itself where there are both, else these outputs."""
+        if self.kind != "both":
+            return (self,)
+        return Outputs(masks=self.masks, dense=True), dataclasses.replace(self, masks=(), dense=False)
 
     @property
     def score(self) -> str:
         """The metric that stands for all: during training, and in tables unless an experiment names another."""
-        return "r2" if self.targets else "accuracy"
+        if self.kind in ("segmentation", "masks"):
+            return "dice"
+        return "accuracy" if self.kind == "classification" else "r2"
 
-    def standardised_by(self, targets: np.ndarray) -> "Outputs":
-        """These outputs with centre and scale taken from training targets (N, D).
+    def standardised_by(self, targets: np.ndarray, valid: np.ndarray | None = None) -> "Outputs":
+        """These outputs with centre and scale taken from training targets (N, D) or (N, …, D).
+
+        Args:
+            targets: of all training records.
+            valid: (N, …) 1 where a pixel counts; all when None.
 
         Raises:
-            UserError: another number of targets, or one that is the same in all records.
+            UserError: another number of targets, or one that is the same everywhere.
         """
-        if targets.ndim != 2 or targets.shape[1] != len(self.targets):
+        expected = "(N, …, " if self.kind == "maps" else "(N, "
+        if (targets.ndim > 2) != (self.kind == "maps") or targets.ndim < 2 or targets.shape[-1] != len(self.targets):
             raise UserError(
-                f"The field target should have the shape (N, {len(self.targets)}) for {', '.join(self.targets)}; "
+                f"The field target should have the shape {expected}{len(self.targets)}) for {', '.join(self.targets)}; "
                 f"got {targets.shape}."
             )
-        scale = targets.std(axis=0, dtype=np.float64)
+        rows = targets.reshape(-1, targets.shape[-1]) if valid is None else targets[valid > 0]
+        scale = rows.std(axis=0, dtype=np.float64)
         same = [name for name, s in zip(self.targets, scale, strict=True) if not s > 0]
         if same:
             raise UserError(f"All training records have the same {same[0]}: there is nothing to learn.")
-        centre = targets.mean(axis=0, dtype=np.float64)
-        return Outputs((), self.targets, tuple(centre.tolist()), tuple(scale.tolist()))
+        centre = rows.mean(axis=0, dtype=np.float64)
+        return dataclasses.replace(self, centre=tuple(centre.tolist()), scale=tuple(scale.tolist()))
 
     def as_json(self) -> dict[str, Any]:
         """Plain lists and dicts."""
-        if not self.targets:
-            return {"class_names": list(self.class_names)}
-        return {"targets": dict(self.targets), "centre": list(self.centre), "scale": list(self.scale)}
+        numbers = {"targets": dict(self.targets), "centre": list(self.centre), "scale": list(self.scale)}
+        told = {
+            **({"masks": list(self.masks)} if self.masks else {}),
+            **(numbers if self.targets else {}),
+            **({"dense": True} if self.dense else {}),
+            **({"spread": True} if self.spread else {}),
+        }
+        return told if self.masks or self.targets else {"class_names": list(self.class_names), **told}
 
 
-def outputs_of(dataset: Dataset) -> Outputs:
+def outputs_of(dataset: Dataset, *, learn: str = "", spread: bool = False) -> Outputs:
     """What a network for this data has to say.
 
+    Args:
+        dataset: the data.
+        learn: which truth, where the data has several: `label`, `target`, `masks` or `both` of the last two; the only
+            one, or masks before targets before labels, when empty.
+        spread: for maps of numbers, whether their standard deviations are predicted too.
+
     Raises:
-        UserError: the data has neither classes nor targets.
+        UserError: the data has no such truth, or none at all; or a spread is asked for where there are no maps.
     """
-    if dataset.targets:
-        return Outputs(targets=dict(dataset.targets))
-    if dataset.class_names is None:
+    there = {"masks": dataset.masks, "target": dataset.targets, "label": dataset.class_names}
+    there = {name: found for name, found in there.items() if found}
+    if not there:
         raise UserError(f"{dataset.name} has no labels: training and evaluation need them, `zoo predict` does not.")
-    return Outputs(class_names=tuple(dataset.class_names))
+    known = [*there, *(["both"] if {"masks", "target"} <= set(there) else [])]
+    if learn and learn not in known:
+        raise UserError(f"learn names {learn!r}; {dataset.name} has {', '.join(known)}.")
+    what = learn or next(iter(there))
+    if what in ("masks", "both"):
+        targets = dict(dataset.targets) if what == "both" else {}
+        outputs = Outputs(masks=tuple(dataset.masks), targets=targets, dense=True)
+    else:
+        dense = _ndim(dataset, what) > (1 if what == "target" else 0)
+        if what == "target":
+            outputs = Outputs(targets=dict(dataset.targets), dense=dense, spread=spread)
+        else:
+            outputs = Outputs(class_names=tuple(dataset.class_names), dense=dense)
+    if spread and outputs.kind != "maps":
+        raise UserError(f"A spread is predicted for maps of numbers; {dataset.name} has {outputs.kind}.")
+    return outputs
 
 
 def outputs_from_json(values: Mapping[str, Any]) -> Outputs:
     """The inverse of `Outputs.as_json`; other entries are ignored."""
     return Outputs(
-        tuple(values.get("class_names", ())),
-        dict(values.get("targets", {})),
-        tuple(values.get("centre", ())),
-        tuple(values.get("scale", ())),
+        class_names=tuple(values.get("class_names", ())),
+        targets=dict(values.get("targets", {})),
+        centre=tuple(values.get("centre", ())),
+        scale=tuple(values.get("scale", ())),
+        masks=tuple(values.get("masks", ())),
+        dense=values.get("dense", False),
+        spread=values.get("spread", False),
     )
+
+
+def _ndim(dataset: Dataset, field: str) -> int:
+    """Number of axes of a field; 0 where there is no record."""
+    return next((np.ndim(source[0][field]) for source in dataset.splits.values() if len(source)), 0)

@@ -12,7 +12,7 @@ import numpy as np
 from zoo import registry, train
 from zoo.layers import angle_filter
 from zoo_datasets.loading.records import ArraySource
-from zoo_experiments.verbs import figures, score_figures
+from zoo_experiments.verbs import figures, pixel_figures, pixel_reporting, score_figures
 from zoo_experiments.verbs.evaluating import value_of
 from zoo_experiments.verbs.experiment import Setup, as_json
 from zoo_experiments.verbs.explaining import (
@@ -57,24 +57,29 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
     results = run.read("results.json")
     source = made.data[split]
     raw, sums = made.evaluation()(state.averaged, source)
-    predictions = np.asarray(made.task.predict(raw))
-    truth = source.arrays[made.outputs.truth]
-    credit = credit_of(run.experiment)
-    explained = explain_records(
-        made,
-        state.averaged,
-        split=split,
-        records=typical(made, predictions, truth),
-        methods=fitting(made, METHODS),
-    )
+    credit, colours = credit_of(run.experiment), colours_of(run.experiment)
     drawn = {"learning_curves": figures.learning_curves(train.read_log(run.file("metrics.csv")))}
-    if made.outputs.targets:
-        drawn |= _of_numbers(made, source, predictions, truth, credit)
+    notes = []
+    if made.outputs.dense:
+        part, outputs = made.parts(raw)[0]
+        drawn |= pixel_reporting.drawn(part, source, outputs, credit=credit, colours=colours)
+        for part, outputs in made.parts(raw)[1:]:
+            drawn |= _scatter(part, np.asarray(part.task.predict(outputs)), source.arrays["target"])
     else:
-        drawn |= _of_classes(made, source, predictions, truth, credit, train.finalise(made.task, sums))
-    drawn["explanations"] = draw(
-        explained, looks=run.experiment.images.crop, credit=credit, colours=colours_of(run.experiment)
-    )
+        predictions, truth = np.asarray(made.task.predict(raw)), source.arrays[made.outputs.truth]
+        if made.outputs.targets:
+            drawn |= _of_numbers(made, source, predictions, truth, credit)
+        else:
+            drawn |= _of_classes(made, source, predictions, truth, credit, train.finalise(made.task, sums))
+        explained = explain_records(
+            made,
+            state.averaged,
+            split=split,
+            records=typical(made, predictions, truth),
+            methods=fitting(made, METHODS),
+        )
+        drawn["explanations"] = draw(explained, looks=run.experiment.images.crop, credit=credit, colours=colours)
+        notes = _notes(explained)
     if (bank := first_kernels(made, state.averaged)) is not None:
         by_hand = {"made by hand": angle_filter(len(bank))} if run.experiment.model == "filter_net" else None
         drawn["kernels"] = score_figures.kernels(bank, beside=by_hand)
@@ -96,7 +101,7 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
         card=registry.card(run.experiment.model),
         settings=json.dumps(as_json(run.experiment), indent=1),
         figures=addresses,
-        notes=_notes(explained),
+        notes=notes,
         looks=run.experiment.images.crop,
         about=_about(run),
         credit=credit,
@@ -152,11 +157,12 @@ def _of_classes(
 def _of_numbers(
     made: Setup, source: ArraySource, predictions: np.ndarray, truth: np.ndarray, credit: str
 ) -> dict[str, figures.Figure]:
-    drawn = {}
-    for column, (name, unit) in enumerate(made.outputs.targets.items()):
-        key = "numbers" if column == 0 else f"numbers_{column}"
-        drawn[key] = score_figures.predicted_against_true(predictions[:, column], truth[:, column], name, unit)
+    drawn = _scatter(made, predictions, truth)
     name, unit = next(iter(made.outputs.targets.items()))
+    for prop in pixel_reporting.properties_of(made, source):
+        metric = f"error of {name}" + (f" ({unit})" if unit else "")
+        errors, values = predictions[:, 0] - truth[:, 0], source.arrays[prop]
+        drawn[f"against_{prop}"] = pixel_figures.against_property(errors, values, metric=metric, name=prop)
 
     def shown(chosen: np.ndarray) -> figures.Figure:
         titles = [
@@ -166,6 +172,16 @@ def _of_numbers(
 
     best, worst = extremes(-np.abs(predictions[:, 0] - truth[:, 0]), SHOWN)
     return {**drawn, "worst": shown(worst), "best": shown(best)}
+
+
+def _scatter(made: Setup, predictions: np.ndarray, truth: np.ndarray) -> dict[str, figures.Figure]:
+    """Predicted against true numbers, a figure for each target."""
+    return {
+        f"numbers_{column}" if column else "numbers": score_figures.predicted_against_true(
+            predictions[:, column], truth[:, column], name, unit
+        )
+        for column, (name, unit) in enumerate(made.outputs.targets.items())
+    }
 
 
 def _first_look(made: Setup, source: ArraySource, chosen: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import zoo_experiments
 from zoo.errors import UserError, unknown
 from zoo_experiments import experiments
 from zoo_experiments.verbs.evaluating import value_of
-from zoo_experiments.verbs.experiment import Experiment, as_json, differences
+from zoo_experiments.verbs.experiment import Experiment, as_json, differences, from_json
 from zoo_experiments.verbs.runs import warn, write_json
 from zoo_experiments.verbs.tables import Table
 
@@ -31,7 +31,7 @@ def stored(path: Path = STORE) -> dict[str, Any]:
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:
     """The settings that decide a score, without the seed and what is only shown."""
-    left_out = ("seed", "title", "layer", "score", "baseline", "evaluations")
+    left_out = ("seed", "title", "layer", "score", "baseline", "properties", "evaluations")
     return {name: value for name, value in as_json(experiment).items() if name not in left_out}
 
 
@@ -39,7 +39,7 @@ def score_of(experiment: Experiment, results: Mapping[str, Any]) -> str:
     """The metric that stands for an experiment, given one of its results."""
     if experiment.score:
         return experiment.score
-    return "accuracy" if value_of(results, "accuracy", "validation") else "r2"
+    return next((name for name in ("dice", "accuracy") if value_of(results, name, "validation")), "r2")
 
 
 def collect(names: Sequence[str], *, runs: Path, path: Path = STORE) -> dict[str, Any]:
@@ -72,7 +72,8 @@ def _entry(name: str, experiment: Experiment, runs: Path) -> dict[str, Any]:
         config = json.loads(file.with_name("config.json").read_text()) if file.with_name("config.json").exists() else {}
         if not config:
             continue
-        settings = {key: value for key, value in config["settings"].items() if key in registered}
+        # Options that are younger than the run have their defaults in it.
+        settings = settings_of(from_json(config["settings"]))
         if lines := differences(registered, settings):
             warn(f"{file.parent} has other settings than {name} and is left out: {'; '.join(lines)}")
             continue

@@ -107,7 +107,10 @@ def start_run(folder: Path, name: str, made: Setup) -> Run:
     }
     path = folder / "config.json"
     if path.exists():
-        lines = differences(_read_config(path), config)
+        there = dict(_read_config(path))
+        # Options that are younger than the run had their defaults in it.
+        there["settings"] = as_json(from_json(there["settings"]))
+        lines = differences(there, config)
         if lines:
             raise UserError(
                 f"{folder} was made by another configuration. What differs (there → now):\n  "

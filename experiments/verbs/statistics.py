@@ -51,7 +51,8 @@ def regression_summary(predictions: np.ndarray, targets: np.ndarray, names: Sequ
     """Metrics of predicted numbers, each with a percentile bootstrap interval over examples; rows as in `summary`.
 
     `r2` = 1 − Σe²/Σ(t − t̄)², `rmse`, `mae` and `bias` (mean of e = prediction − truth) of each target, in its units;
-    with more than one target their names follow. For a target called `redshift` also `sigma_nmad` = 1.4826 · median
+    with more than one target their names follow, after `r2` alone for the mean over targets. For a target called
+    `redshift` also `sigma_nmad` = 1.4826 · median
     |d − median d| of d = e / (1 + z), and `outliers`, the share of |d| > 0.15 (Ilbert+06, Hildebrandt+10), with
     Wilson's interval.
 
@@ -62,12 +63,15 @@ def regression_summary(predictions: np.ndarray, targets: np.ndarray, names: Sequ
     """
     errors = np.asarray(predictions, np.float64) - np.asarray(targets, np.float64)
     everything = [np.arange(len(errors))]
+    t = np.asarray(targets, np.float64)
     rows = []
+    if len(names) > 1:
+        rows.append(_bootstrap("r2", lambda i: _r2(errors[i[0]], t[i[0]], axis=-2).mean(-1), everything))
     for column, name in enumerate(names):
         e, t = errors[:, column], np.asarray(targets, np.float64)[:, column]
         ending = f" {name}" if len(names) > 1 else ""
         statistics = {
-            "r2": lambda i, e=e, t=t: 1 - (e[i] ** 2).sum(-1) / ((t[i] - t[i].mean(-1, keepdims=True)) ** 2).sum(-1),
+            "r2": lambda i, e=e, t=t: _r2(e[i], t[i], axis=-1),
             "rmse": lambda i, e=e: np.sqrt((e[i] ** 2).mean(-1)),
             "mae": lambda i, e=e: np.abs(e[i]).mean(-1),
             "bias": lambda i, e=e: e[i].mean(-1),
@@ -95,6 +99,10 @@ def average_precision(negatives: np.ndarray, positives: np.ndarray) -> np.ndarra
     above = n + p + 1 - rankdata(np.concatenate([negatives, positives], axis=-1), method="min", axis=-1)[..., n:]
     true = p + 1 - rankdata(positives, method="min", axis=-1)
     return (true / above).mean(-1)
+
+
+def _r2(errors: np.ndarray, targets: np.ndarray, *, axis: int) -> np.ndarray:
+    return 1 - (errors**2).sum(axis) / ((targets - targets.mean(axis, keepdims=True)) ** 2).sum(axis)
 
 
 def _nmad(values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import zoo
 from zoo.augment import Augmentation
 from zoo.errors import UnknownName, UserError
 from zoo_datasets.loading import catalogue
@@ -65,9 +66,10 @@ def test_every_registered_experiment_survives_json_and_builds_its_model(name):
     assert from_json(json.loads(json.dumps(as_json(experiment)))) == experiment
     channels = len(experiment.images.crop)
     model = build_model(experiment, num_classes=2, channels=channels)
-    side = experiment.images.size or 32
-    image = jnp.zeros((1, side, side, channels))
-    assert jax.eval_shape(model.init_with_output, jax.random.key(0), image)[0].shape == (1, 2)
+    card = zoo.card(experiment.model)
+    sizes = (experiment.images.size or 32,) * (len(card.example) - 2)
+    said, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, *sizes, channels)))
+    assert said.shape == (1, *(sizes if card.outputs == "pixels" else ()), 2)
     assert catalogue.is_known(experiment.data)
 
 

@@ -146,11 +146,26 @@ def test_a_record_keeps_its_other_fields():
     assert out["label"] == 2 and out["image"].shape == (4, 4, 1)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8, 1)])
-def test_another_rank_is_refused(shape):
+@pytest.mark.parametrize(("shape", "size"), [((8, 8), 0), ((1, 8, 8, 1), 4), ((1, 1, 8, 8, 1), 0)])
+def test_another_rank_is_refused(shape, size):
     with pytest.raises(UserError, match=r"\(H, W, C\), got \(") as caught:
-        PLAIN.image(np.zeros(shape, np.float32))
-    assert str(shape) in str(caught.value)
+        Images(size=size).image(np.zeros(shape, np.float32))
+    assert str(shape) in str(caught.value) and ("set images.size to 0" in str(caught.value)) == (len(shape) == 4)
+
+
+def test_a_volume_is_scaled_and_stretched_only():
+    volume = picture(6, 40)[..., None].reshape(5, 6, 8, 1)
+    np.testing.assert_array_equal(Images(size=0, full_scale=2.0).image(volume), volume / 2)
+
+
+def test_pixels_that_are_nan_are_masked_on_request():
+    image = picture(6, 6, 2)
+    image[1, 2, 0] = np.nan
+    out = Images(size=0, nan="mask")({"image": image, "valid": np.eye(6, dtype=np.uint8)})
+    assert np.isfinite(out["image"]).all() and out["image"][1, 2].tolist() == [0, 0]
+    np.testing.assert_array_equal(out["valid"], np.eye(6) * np.isfinite(image).all(-1))
+    assert out["valid"].dtype == np.uint8
+    assert np.isnan(Images(size=0)({"image": image})["image"]).any()
 
 
 @pytest.mark.parametrize(

@@ -164,5 +164,7 @@ def test_numbers_are_scored_by_the_literal_formulas():
     }
     assert {name: row["value"] for name, row in rows.items()} == pytest.approx(expected, rel=1e-12)
     assert all(row["interval"][0] < row["value"] < row["interval"][1] for row in rows.values())
-    names = [row["name"] for row in regression_summary(np.hstack([predicted] * 2), np.hstack([truth] * 2), ("a", "b"))]
-    assert names == [f"{metric} {name}" for name in ("a", "b") for metric in ("r2", "rmse", "mae", "bias")]
+    several = regression_summary(np.hstack([predicted, truth]), np.hstack([truth] * 2), ("a", "b"))
+    names = ["r2"] + [f"{metric} {name}" for name in ("a", "b") for metric in ("r2", "rmse", "mae", "bias")]
+    assert [row["name"] for row in several] == names
+    assert several[0]["value"] == pytest.approx((expected["r2"] + 1) / 2)
