@@ -242,9 +242,7 @@ def features(properties: dict[str, str], places: int) -> dict[str, Any]:
     """Field → TFDS feature of a record with these properties and so many places."""
     return {
         "image": simulation.tensor(SIZE, SIZE, 1),
-        "masks": tfds.features.Tensor(
-            shape=(SIZE, SIZE, len(MASKS)), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
-        ),
+        "masks": simulation.tensor(SIZE, SIZE, len(MASKS), dtype=np.uint8),
         "target": simulation.tensor(len(TARGETS)),
         "parts": simulation.tensor(SIZE, SIZE, len(MASKS)),
         "rows": simulation.tensor(places),

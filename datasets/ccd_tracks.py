@@ -178,11 +178,10 @@ class CcdTracks(simulation.SimulatedBuilder):
 
     def fields(self) -> dict[str, Any]:
         """Field → TFDS feature."""
-        compressed = tfds.features.Encoding.ZLIB
         return {
             "image": simulation.tensor(SIZE, SIZE, 1),
-            "label": tfds.features.Tensor(shape=(SIZE, SIZE), dtype=np.uint8, encoding=compressed),
-            "objects": tfds.features.Tensor(shape=(SIZE, SIZE), dtype=np.int32, encoding=compressed),
+            "label": simulation.tensor(SIZE, SIZE, dtype=np.uint8),
+            "objects": simulation.tensor(SIZE, SIZE, dtype=np.int32),
             "energy": simulation.tensor(MOST),
             "length": simulation.tensor(MOST),
         }

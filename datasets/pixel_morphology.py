@@ -209,13 +209,12 @@ class PixelMorphology(simulation.SimulatedBuilder):
 
     def fields(self) -> dict[str, Any]:
         """Field → TFDS feature."""
-        encoding = tfds.features.Encoding
         return {
             "image": simulation.tensor(SIZE, SIZE, len(BANDS)),
-            "label": tfds.features.Tensor(shape=(SIZE, SIZE), dtype=np.uint8, encoding=encoding.ZLIB),
-            "objects": tfds.features.Tensor(shape=(SIZE, SIZE), dtype=np.int32, encoding=encoding.ZLIB),
+            "label": simulation.tensor(SIZE, SIZE, dtype=np.uint8),
+            "objects": simulation.tensor(SIZE, SIZE, dtype=np.int32),
             **{field: simulation.tensor(MOST) for field in SOURCES},
-            "kinds": tfds.features.Tensor(shape=(MOST,), dtype=np.int32, encoding=encoding.BYTES),
+            "kinds": simulation.tensor(MOST, dtype=np.int32),
             "seeing": simulation.scalar(),
         }
 

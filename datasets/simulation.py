@@ -62,9 +62,14 @@ def extra(module: str, group: str) -> ModuleType:
         ) from error
 
 
-def tensor(*shape: int) -> tfds.features.Tensor:
-    """A float32 feature of fixed shape, stored as bytes: ten times faster to write than TFDS's list of floats."""
-    return tfds.features.Tensor(shape=shape, dtype=np.float32, encoding=tfds.features.Encoding.BYTES)
+def tensor(*shape: int, dtype: type = np.float32) -> tfds.features.Tensor:
+    """A feature of fixed shape, stored as bytes: ten times faster to write than TFDS's list of numbers.
+
+    Whole numbers of pixels, of which most are those of their neighbours, are compressed.
+    """
+    encoding = tfds.features.Encoding
+    dense = len(shape) > 1 and np.issubdtype(dtype, np.integer)
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=encoding.ZLIB if dense else encoding.BYTES)
 
 
 def scalar() -> tfds.features.Scalar:

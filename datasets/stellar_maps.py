@@ -243,7 +243,7 @@ class StellarMaps(simulation.SimulatedBuilder):
         return {
             "image": simulation.tensor(SIZE, SIZE, len(BANDS)),
             "target": simulation.tensor(SIZE, SIZE, len(TARGETS)),
-            "valid": tfds.features.Tensor(shape=(SIZE, SIZE), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES),
+            "valid": simulation.tensor(SIZE, SIZE, dtype=np.uint8),
             "floor": simulation.tensor(SIZE, SIZE, len(TARGETS)),
             **{field: simulation.scalar() for field in PROPERTIES},
         }

@@ -156,11 +156,11 @@ class Tracks3D(simulation.SimulatedBuilder):
 
     def fields(self) -> dict[str, Any]:
         """Field → TFDS feature."""
-        compressed, shape = tfds.features.Encoding.ZLIB, (SIZE,) * 3
+        shape = (SIZE,) * 3
         return {
             "image": simulation.tensor(*shape, 1),
-            "label": tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding=compressed),
-            "objects": tfds.features.Tensor(shape=shape, dtype=np.int32, encoding=compressed),
+            "label": simulation.tensor(*shape, dtype=np.uint8),
+            "objects": simulation.tensor(*shape, dtype=np.int32),
             "charge": simulation.tensor(SHOWER),
             "curvature": simulation.tensor(SHOWER),
         }
