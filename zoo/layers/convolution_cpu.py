@@ -86,7 +86,9 @@ def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 def _forward_in_kernel(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     if _depthwise(x, geometry):
         return _by_groups(_shifts, x, kernel, geometry)
-    if geometry.groups == 1 and x.dtype == jnp.float64:
+    # In three dimensions too, but for few channels (1 → 16 of 32³, batch 8: 46 ms, a product takes 122).
+    volume = x.ndim == 5 and x.shape[-1] >= 8
+    if geometry.groups == 1 and (volume or x.dtype == jnp.float64):
         return _by_groups(_products, x, kernel, geometry)
     # The gradient of XLA's convolution with respect to the kernel is a convolution with a window as large as the image:
     # fast with few channels (16 → 16 of 64×64 pixels, batch 32: 17 ms, a product takes 27), and slow with many
@@ -121,8 +123,8 @@ def _by_groups(function: Callable, x: jax.Array, kernel: jax.Array, geometry: Ge
     return y.reshape(len(x), *y.shape[2:])
 
 
-# Numbers that `_by_groups` holds at a time: 8 MB of float32.
-_CACHED = 2**21
+# Numbers that `_by_groups` holds at a time: 2 MB of float32.
+_CACHED = 2**19
 
 
 def _nearest_divisor(n: int, wanted: float) -> int:
