@@ -68,7 +68,14 @@ REASONS: Mapping[str, str] = {
     "conv3d": "XLA has no fast convolution of volumes; they are products of copies, which take half of the step",
     "convnet": "6 tenths in XLA's convolutions, which reach 60 to 70 GFLOP/s on 32 to 64 channels",
     "d4_resnet": "batch 4: XLA's convolutions take half, passes over memory (normalisation, poses of kernels) 4 tenths",
+    "d4_convnet": "batch 8: 6 tenths in XLA's convolutions, a third in passes over memory",
     "deepmerge": "3 to 32 channels: passes over memory (pools, dropout) take half, XLA's convolutions a third",
+    "c4_unet": "6 tenths in XLA's convolutions of 16 to 192 channels, a third in passes over memory",
+    "d4_unet": "6 tenths in XLA's convolutions of 48 to 192 channels, a third in passes over memory",
+    "fcn": "half in XLA's convolutions of 16 to 64 channels, 4 tenths in passes over memory (normalisation, pools)",
+    "segnet": "XLA's convolutions of 16 to 128 channels, and passes over memory (switches), take 45 % each",
+    "unet": "half in XLA's convolutions of 16 to 128 channels, a third in passes over memory",
+    "unet3d": "XLA has no fast convolution of volumes; they are products of copies, and passes over memory a third",
     "mobilenet_v2": "depthwise convolutions and normalisation, passes over memory for XLA, take two thirds",
 }
 
