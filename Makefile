@@ -35,7 +35,7 @@ test-parity: $(VENV)/parity ## numerical agreement with PyTorch
 
 .PHONY: test-smoke
 test-smoke: $(VENV)/test ## a few minutes of everything, for a second Python
-	$(PYTEST) -m smoke
+	$(PYTEST) -m "smoke and not slow"
 
 .PHONY: notebooks
 notebooks: $(VENV)/test ## execute all notebooks and store their pictures

@@ -64,7 +64,7 @@ def load_arrays(path: str | Path, *, labels: bool = True, seed: int = 0) -> Data
     numbers, class_names = _labels(path, raw, images, notes)
     arrays = {split: {"image": images[split], "label": numbers[split]} for split in images}
     arrays = _with_all_splits(path, arrays, class_names, seed, notes)
-    _require_classes(path, arrays["train"]["label"].ravel(), class_names)
+    _require_classes(path, arrays["train"]["label"], class_names)
     description = _describe(path, {split: fields["image"] for split, fields in arrays.items()}, notes)
     splits = {split: ArraySource(fields) for split, fields in arrays.items()}
     return Dataset(str(path), splits, class_names, description)
@@ -249,7 +249,12 @@ def _with_all_splits(
 
 
 def _require_classes(path: Path, labels: np.ndarray, class_names: tuple[str, ...], least: int = 1) -> None:
-    counts = np.bincount(labels, minlength=len(class_names))
+    counts = np.bincount(labels.ravel(), minlength=len(class_names))
+    if labels.ndim > 1 and (absent := np.flatnonzero(counts == 0)).size:
+        raise DataError(
+            f"{path}: every class should have pixels to train on, got none of label {class_names[absent[0]]} "
+            f"({absent.size} of {len(class_names)} classes). Numbers of instances are no classes: save labels > 0."
+        )
     few = [f"{class_names[number]} {counts[number]}" for number in np.flatnonzero(counts < least)]
     if few:
         raise DataError(

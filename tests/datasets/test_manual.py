@@ -38,9 +38,9 @@ def test_npz_of_nuclei_without_labels(manual):
         np.testing.assert_array_equal(source[7]["image"][..., 0], archive["images"][7])
 
 
-def test_npz_whose_labels_are_masks_is_refused(manual):
+def test_npz_whose_labels_are_instances_is_refused(manual):
     path = manual("dsb2018_nuclei/dsb2018_256_fluo.npz")
-    with pytest.raises(DataError, match="label"):
+    with pytest.raises(DataError, match=r"none of label \d+ .*Numbers of instances are no classes: save labels > 0"):
         load_arrays(path, labels=True)
 
 
