@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from zoo import train
 from zoo.errors import UserError
 from zoo_datasets.loading.catalogue import load
 from zoo_experiments.verbs import pixel_figures
@@ -63,7 +64,7 @@ class Measured:
     found: np.ndarray
 
 
-def by_network(run: Run, made: Setup, split: str) -> Measured:
+def by_network(run: Run, made: Setup, split: str, name: str) -> Measured:
     """What a network says: fluxes where it was trained on them, galaxies where it was trained on masks."""
     source = made.data[split]
     raw, _ = made.evaluation()(run.weights(made).state.averaged, source)
@@ -74,7 +75,7 @@ def by_network(run: Run, made: Setup, split: str) -> Measured:
             found = ((predictions > 0.5).sum((1, 2)) >= LEAST_PIXELS).sum(1)
         else:
             flux = 10.0**predictions
-    return Measured(run.name, flux, found)
+    return Measured(name, flux, found)
 
 
 def by_sep(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Measured:
@@ -148,12 +149,11 @@ def numbers_table(methods: Sequence[Measured], flux: np.ndarray, sources: int) -
         seen = " / ".join(f"{100 * share:.1f}" for share in (*counts, 1 - sum(counts)))
         measured = np.isfinite(method.flux) & there
         if measured.any():
-            relative = np.abs(method.flux[measured] / flux[measured] - 1)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                delta = -2.5 * np.log10(method.flux[measured] / flux[measured])
+            errors = train.flux_errors(method.flux[measured], flux[measured])
+            relative = np.abs(errors["relative"])
             error = f"{100 * np.median(relative):.1f} ({_interval(method, flux, np.median)})"
             mean = f"{100 * relative.mean():.1f} ({_interval(method, flux, np.mean)})"
-            wild = f"{100 * np.mean(~(np.abs(delta) <= 0.75)):.1f}"
+            wild = f"{100 * np.mean(~(np.abs(errors['magnitude']) <= 0.75)):.1f}"
         else:
             error = mean = wild = "—"
         rows.append((method.name, f"{100 * measured.sum() / there.sum():.1f}", error, mean, wild, seen))
@@ -241,16 +241,20 @@ def compare(runs: Sequence[Run], *, data: str, split: str, out: Path) -> tuple[T
     Raises:
         UserError: data without blended galaxies.
     """
-    setups = {
-        run.name: setup(dataclasses.replace(run.experiment, data=data), splits=(split,), outputs=run.outputs)
-        for run in runs
-    }
-    arrays = setups[runs[0].name].data[split].arrays
+    setups = [
+        setup(dataclasses.replace(run.experiment, data=data), splits=(split,), outputs=run.outputs) for run in runs
+    ]
+    # Several runs of one experiment are told apart.
+    once = [run.name for run in runs]
+    names = [
+        name if once.count(name) == 1 else f"{name}/{run.folder.name}" for name, run in zip(once, runs, strict=True)
+    ]
+    arrays = setups[0].data[split].arrays
     needed = ("image", "rows", "columns", "flux_central", "flux_companion", "separation", "gap", "sources")
     if missing := [name for name in needed if name not in arrays]:
         raise UserError(f"{data} has no {', '.join(missing)}: fluxes of blended galaxies are compared on `blends`.")
     flux = np.stack([arrays[f"flux_{name}"] for name in GALAXIES], axis=1).astype(np.float64)
-    methods = [by_network(run, setups[run.name], split) for run in runs]
+    methods = [by_network(run, made, split, name) for run, made, name in zip(runs, setups, names, strict=True)]
     source = load(data).splits[split]
     images = np.stack([source[i]["image"][..., 0] for i in range(len(source))])
     methods.append(by_sep(images, arrays["rows"], arrays["columns"]))

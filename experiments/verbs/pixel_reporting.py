@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from zoo import train
 from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs import figures, pixel_figures
 from zoo_experiments.verbs.experiment import Setup
@@ -130,11 +131,12 @@ def _reliability(predictions: np.ndarray, source: ArraySource) -> figures.Figure
     if "valid" in source.arrays:
         there = source.arrays["valid"] > 0
         confidence, hits = confidence[there], hits[there]
-    bins = np.minimum((confidence.ravel() * 15).astype(int), 14)
-    count = np.bincount(bins, minlength=15)
+    bins = np.minimum((confidence.ravel() * train.BINS).astype(int), train.BINS - 1)
+    count, sums, right = (
+        np.bincount(bins, weights, train.BINS) for weights in (None, confidence.ravel(), hits.ravel())
+    )
     divisor = np.maximum(count, 1)
-    mean = np.bincount(bins, confidence.ravel(), 15) / divisor
-    return figures.reliability(mean, np.bincount(bins, hits.ravel(), 15) / divisor, count)
+    return figures.reliability(sums / divisor, right / divisor, count)
 
 
 def _standardised(made: Setup, predictions: np.ndarray, source: ArraySource) -> dict[str, np.ndarray]:
