@@ -18,24 +18,23 @@ SIZE = 64
 # Particles along a side of a pixel.
 OVERSAMPLING = 3
 # Initial density: P(k) ∝ k^SLOPE exp(−k² CUT²), k in radians per px.
-SLOPE, CUT = -0.5, 1.5
+SLOPE, CUT = -0.5, 0.5
 # Root of the mean squared displacement of the particles along one axis, px.
 DISPLACEMENT = (1.4, 2.2)
 # Density relative to its mean below which voids are not followed.
 LEAST = 0.02
 # Pressure smooths the gas over a length, px, that grows with the density around: from the first scale at the first
 # density to the last at the last, both relative to the mean; it follows a power of what is left.
-SCALES = (0.6, 1.2, 2.4)
+SCALES = (0.4, 0.8, 1.6)
 DENSITIES = (0.5, 3.0)
 SURROUNDINGS = 1.5
 POWER = 0.7
-# Bubbles of hot gas around peaks above a density: radius at that density, px, the power with which it grows, and what
-# is lost inside and won in the shell, dex.
-PEAK_DENSITY = 2.2
-BUBBLE_RADIUS = 3.5
-GROWTH = 0.75
-LARGEST_BUBBLE = 8.0
-CAVITY, SHELL = 0.5, 0.35
+# Feedback: matter above a density, smoothed over `SURROUNDINGS`, heats the gas around it. The heat reaches as far as
+# the two scales, px; the near one empties a cavity, the far one piles up a shell, until so much, dex, is lost or won.
+HEATING_DENSITY = 1.6
+REACH = (1.0, 3.0)
+HEATED = (2.0, 4.0)
+CAVITY, SHELL = 0.8, 0.6
 SCATTER = 0.005
 
 TARGETS = {"log_gas": "dex"}
@@ -46,7 +45,7 @@ UNITS = (
     "target: float32, 64 × 64 × 1, log10 of the density of gas in arbitrary units, dex; 0.005 dex of it is scatter, "
     "normal and independent from pixel to pixel, which no network can know. "
     "displacement: root of the mean squared displacement of the particles along one axis, uniform 1.4…2.2 px; "
-    "bubbles: number of peaks with bubbles: properties, not inputs."
+    "heated: share of the map where matter heats the gas: properties, not inputs."
 )
 LICENCE = simulation.LICENCE
 CREDIT = ""
@@ -55,7 +54,7 @@ SPLIT_SIZES = {
     "tiny": {"train": 16, "validation": 8, "test": 8},
     "full": {"train": 20000, "validation": 2000, "test": 4000},
 }
-PROPERTIES = {"displacement": "px", "bubbles": "1"}
+PROPERTIES = {"displacement": "px", "heated": "1"}
 FEATURES = {
     "image": "(64, 64, 1) float32: log10 density of dark matter, dex",
     "target": "(64, 64, 1) float32: log10 density of gas, dex",
@@ -63,11 +62,11 @@ FEATURES = {
 }
 SPLIT_POLICY = "Every record is drawn on its own."
 NOTES = (
-    "The gas is a power law, 0.7, of the dark matter smoothed over 0.6 to 2.4 px, the more the denser it is around, "
-    "with cavities (−0.5 dex) and shells (+0.35 dex) around peaks, of radii of 3.5 to 8 px that grow with the peak. "
-    "The best linear filter of the image, one factor for each wave, reaches a cross-correlation of 0.79 with the gas, "
-    "the best function of the pixel alone 0.81. The scatter is 0.5 % of the gas's power at half the Nyquist frequency "
-    "and half of it at the Nyquist frequency."
+    "The gas is a power law, 0.7, of the dark matter smoothed over 0.4 to 1.6 px, the more the denser it is around, "
+    "with cavities (down to −0.8 dex) and shells (up to +0.4 dex) where dense matter heats it, some 8 px far. "
+    "The best linear filter of the image, one factor for each wave, reaches a cross-correlation of 0.78 with the gas, "
+    "the best function of the pixel alone 0.82. The scatter is 0.1 % of the gas's power at half the Nyquist frequency "
+    "and 8 % of it at the Nyquist frequency."
 )
 CITATION = """\
 @article{harrington2022fast,
@@ -139,28 +138,16 @@ def dark_matter(random: np.random.Generator, displacement: float) -> np.ndarray:
     return deposited(lattice[:, None] + moved[0], lattice + moved[1])
 
 
-def peaks(density: np.ndarray) -> list[tuple[int, int, float]]:
-    """Row, column and height of the maxima of the smoothed density (64, 64) above `PEAK_DENSITY`."""
-    field = smoothed(density, SURROUNDINGS)
-    around = [
-        np.roll(field, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)
-    ]
-    rows, columns = np.nonzero((field > np.max(around, axis=0)) & (field > PEAK_DENSITY))
-    return [(int(row), int(column), float(field[row, column])) for row, column in zip(rows, columns, strict=True)]
+def heat(density: np.ndarray) -> np.ndarray:
+    """Smoothed density (64, 64) above the one at which feedback begins, 0 below."""
+    return np.maximum(smoothed(density, SURROUNDINGS) - HEATING_DENSITY, 0)
 
 
-def bubbles(density: np.ndarray) -> np.ndarray:
-    """What bubbles add to the logarithm of the gas, (64, 64): less inside, more in the shell. They merge by union."""
-    apart = np.minimum(np.arange(SIZE), SIZE - np.arange(SIZE))
-    kept, unswept = np.ones_like(density), np.ones_like(density)
-    for row, column, height in peaks(density):
-        radius = min(BUBBLE_RADIUS * (height / PEAK_DENSITY) ** GROWTH, LARGEST_BUBBLE)
-        # From nothing at the threshold, so that a little more or less density is a little more or less bubble.
-        strength = 1 - np.exp(-4 * (height / PEAK_DENSITY - 1))
-        distance = np.hypot(np.roll(apart, row)[:, None], np.roll(apart, column)) / radius
-        kept *= 1 - strength * np.exp(-((distance / 0.75) ** 4))
-        unswept *= 1 - strength * np.exp(-(((distance - 1) / 0.3) ** 2))
-    return SHELL * (1 - unswept) * kept - CAVITY * (1 - kept)
+def feedback(density: np.ndarray) -> np.ndarray:
+    """What feedback adds to the logarithm of the gas, (64, 64): less in cavities, more in the shells around them."""
+    source = heat(density)
+    near, far = (1 - np.exp(-by * smoothed(source, reach)) for by, reach in zip(HEATED, REACH, strict=True))
+    return SHELL * far * (1 - near) - CAVITY * near
 
 
 def gas(density: np.ndarray) -> np.ndarray:
@@ -170,7 +157,7 @@ def gas(density: np.ndarray) -> np.ndarray:
     place = np.clip(place, 0, 1) * (len(SCALES) - 1)
     weights = [np.maximum(1 - np.abs(place - number), 0) for number in range(len(SCALES))]
     pressed = sum(weight * smoothed(density, scale) for weight, scale in zip(weights, SCALES, strict=True))
-    return POWER * np.log10(np.maximum(pressed, LEAST)) + bubbles(density)
+    return POWER * np.log10(np.maximum(pressed, LEAST)) + feedback(density)
 
 
 def simulate(random: np.random.Generator) -> simulation.Record:
@@ -182,7 +169,7 @@ def simulate(random: np.random.Generator) -> simulation.Record:
         "image": np.log10(density)[..., None].astype(np.float32),
         "target": target[..., None].astype(np.float32),
         "displacement": np.float32(displacement),
-        "bubbles": np.float32(len(peaks(density))),
+        "heated": np.float32((heat(density) > 0).mean()),
     }
 
 
@@ -190,8 +177,8 @@ class Baryons(simulation.SimulatedBuilder):
     """TFDS builder of "baryons": image (64, 64, 1) log dark matter, target (64, 64, 1) log gas, and properties."""
 
     name = "baryons"
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.1.0": "Feedback as a smooth field in place of separate bubbles."}
 
     def fields(self) -> dict[str, Any]:
         """Field → TFDS feature."""

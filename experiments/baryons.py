@@ -13,11 +13,11 @@ EXPERIMENTS = {
         images=Images(size=0),
         augmentation=Augmentation(d4=True),
         optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99),
-        epochs=12,
+        epochs=8,
         batch_size=16,
         evaluations=6,
         score="correlation_min",
-        properties=("bubbles",),
+        properties=("heated",),
     )
 }
 

@@ -13,7 +13,7 @@ EXPERIMENTS = {
         images=Images(size=0, full_scale=20.0, stretch="asinh"),
         augmentation=Augmentation(d4=True),
         optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99),
-        epochs=16,
+        epochs=8,
         batch_size=32,
         evaluations=6,
         properties=("seeing",),

@@ -11,7 +11,7 @@ EXPERIMENTS = {
         options=("widths=(16, 32)", "fold=2"),
         images=Images(size=0, full_scale=20.0, stretch="asinh"),
         optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99, loss="cross_entropy+dice"),
-        epochs=16,
+        epochs=8,
         batch_size=8,
         evaluations=4,
     )

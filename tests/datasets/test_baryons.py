@@ -68,10 +68,12 @@ def test_small_displacements_make_the_density_of_their_divergence():
     rows, columns = baryons.wave_numbers(192, 1 / 3)
     waves = np.fft.rfft2(moved)
     divergence = np.fft.irfft2(1j * (rows * waves[0] + columns * waves[1]), (192, 192))
-    expected = -0.02 * divergence.reshape(64, 3, 64, 3).mean((1, 3))
-    # The cloud of a particle smooths the density, and the next order is 2 %.
-    assert np.corrcoef(expected.ravel(), (density - 1).ravel())[0, 1] > 0.99
-    assert (density - 1).std() == pytest.approx(expected.std(), rel=0.15)
+    # Above the scale of a particle's cloud, which smooths the density too.
+    expected = baryons.smoothed(-0.02 * divergence.reshape(64, 3, 64, 3).mean((1, 3)), 2.0)
+    found = baryons.smoothed(density - 1, 2.0)
+    # The next order is 2 %.
+    assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.99
+    assert found.std() == pytest.approx(expected.std(), rel=0.15)
 
 
 @pytest.mark.parametrize("shift", [(5, -9), (0, 63), (31, 32)])
@@ -89,26 +91,30 @@ def test_gas_turns_with_the_matter(density, turn):
 def test_even_matter_has_even_gas():
     gas = baryons.gas(np.full((64, 64), 1.5))
     np.testing.assert_allclose(gas, 0.7 * np.log10(1.5), atol=1e-12)
-    assert not baryons.peaks(np.full((64, 64), 1.5))
+    assert not baryons.heat(np.full((64, 64), 1.5)).any()
 
 
 @pytest.mark.parametrize("place", [(20, 30), (0, 63)])
-def test_one_peak_has_one_bubble(place):
-    """A Gaussian of 2 px becomes one of √(2² + 1.5²) px when smoothed, 4 / 6.25 as high: the shell is where it says."""
-    rows, columns = ((np.arange(64) - at + 32) % 64 - 32 for at in place)
-    lump = np.exp(-(rows[:, None] ** 2 + columns**2) / 8)
-    density = 0.9 + 6 * lump
-    ((row, column, height),) = baryons.peaks(density)
-    assert (row, column) == place
-    assert height == pytest.approx(0.9 + 6 * 4 / 6.25, rel=1e-3)
-    change = np.roll(baryons.bubbles(density), (-place[0], -place[1]), (0, 1))[0, :20]
-    radius = baryons.BUBBLE_RADIUS * (height / baryons.PEAK_DENSITY) ** baryons.GROWTH
-    strength = 1 - np.exp(-4 * (height / baryons.PEAK_DENSITY - 1))
-    assert change[0] == pytest.approx(-baryons.CAVITY * strength, rel=0.01)
-    # The shell: the largest value is at the pixel nearest to its radius, or the next.
-    assert abs(np.argmax(change) - radius) < 1
-    assert 0.8 * baryons.SHELL * strength < change.max() <= baryons.SHELL * strength
-    assert abs(change[int(radius * 2) + 1 :]).max() < 0.01
+def test_dense_matter_empties_a_cavity_and_piles_up_a_shell(place):
+    """A Gaussian of 2 px becomes one of √(2² + 1.5²) px when smoothed, 4 / 6.25 as high; the rest by sums."""
+    rows, columns = (((np.arange(64) - at + 32) % 64 - 32).astype(float) for at in place)
+    squared = rows[:, None] ** 2 + columns**2
+    density = 0.9 + 6 * np.exp(-squared / 8)
+    heat = np.maximum(0.9 + 6 * 4 / 6.25 * np.exp(-squared / 12.5) - 1.6, 0)
+    np.testing.assert_allclose(baryons.heat(density), heat, atol=1e-3)
+
+    def smoothed(scale, row, column):
+        away = ((rows[:, None] - row + 32) % 64 - 32) ** 2 + ((columns - column + 32) % 64 - 32) ** 2
+        return (heat * np.exp(-away / (2 * scale**2))).sum() / (2 * np.pi * scale**2)
+
+    change = np.roll(baryons.feedback(density), (-place[0], -place[1]), (0, 1))
+    for row, column in ((0, 0), (0, 3), (4, 2), (0, 7)):
+        near, far = (1 - np.exp(-by * smoothed(reach, row, column)) for by, reach in ((2.0, 1.0), (4.0, 3.0)))
+        assert change[row, column] == pytest.approx(0.6 * far * (1 - near) - 0.8 * near, abs=2e-3)
+    assert change[0, 0] < -0.7
+    assert 5 <= np.argmax(change[0, :20]) <= 10
+    assert change.max() > 0.2
+    assert abs(change[0, 20:40]).max() < 0.01
 
 
 def test_scatter_is_what_is_added_to_the_gas(records):
@@ -123,7 +129,7 @@ def test_scatter_is_what_is_added_to_the_gas(records):
 def test_records_have_their_ranges(records):
     low, high = baryons.DISPLACEMENT
     assert low <= records["displacement"].min() < records["displacement"].max() <= high
-    assert 1 <= records["bubbles"].mean() <= 20
+    assert 0.03 <= records["heated"].min() < records["heated"].max() <= 0.3
     np.testing.assert_allclose((10 ** records["image"].astype(float)).mean((1, 2, 3)), 1, atol=1e-4)
     assert np.isfinite(records["image"]).all() and np.isfinite(records["target"]).all()
 

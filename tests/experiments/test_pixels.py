@@ -35,7 +35,7 @@ KINDS = {
         {"r2", "rmse", "rmse log_age", "coverage_68", "z_squared metallicity"},
         {"examples", "examples_2", "worst_1", "standardised", "against_seeing"},
     ),
-    "baryons": ({"r2", "ratio_error", "correlation_min"}, {"examples", "worst", "spectra", "against_bubbles"}),
+    "baryons": ({"r2", "ratio_error", "correlation_min"}, {"examples", "worst", "spectra", "against_heated"}),
     "blends_masks": (
         {"dice", "dice central", "iou companion", "boundary_f1"},
         {"examples", "worst", "precision_recall", "against_separation"},
