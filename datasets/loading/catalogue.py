@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,12 @@ _BUILDERS = {
     "tracks3d": "Tracks3D",
     "baryons": "Baryons",
     "stellar_maps": "StellarMaps",
+    "light_curves": "LightCurves",
+    "spcc": "Spcc",
+    "bouncing_ball": "BouncingBall",
+    "long_memory": "LongMemory",
+    "text": "Text",
+    "ucr": "Ucr",
 }
 _TFDS = "tfds:"
 # Fields that are left out where no labels are wanted.
@@ -251,7 +258,30 @@ def _prepared(
         class_names = tuple(label.names if hasattr(label, "names") else module.CLASS_NAMES)
     targets = dict(module.TARGETS) if "target" in fields and hasattr(module, "TARGETS") else None
     masks = tuple(module.MASKS) if "masks" in fields and hasattr(module, "MASKS") else None
-    return Dataset(name, splits, class_names, info.description, targets=targets, masks=masks)
+    channels, vocabulary = _of_sequences(info.features, fields, module)
+    return Dataset(
+        name,
+        splits,
+        class_names,
+        info.description,
+        targets=targets,
+        masks=masks,
+        channels=channels,
+        vocabulary=vocabulary,
+    )
+
+
+def _of_sequences(
+    features: Mapping[str, Any], fields: tuple[str, ...], module: ModuleType | None
+) -> tuple[dict[str, str] | None, tuple[str, ...] | None]:
+    """Names of the channels of sequences of numbers or frames, and the vocabulary of sequences of symbols."""
+    if "sequence" not in fields:
+        return None, None
+    feature = features["sequence"]
+    if np.issubdtype(feature.np_dtype, np.integer):
+        return None, tuple(module.VOCABULARY)
+    named = getattr(module, "VIDEO_CHANNELS" if len(feature.shape) == 4 else "CHANNELS")
+    return dict(named), None
 
 
 def _from_tfds(name: str, data_dir: str | Path | None, *, labels: bool, seed: int) -> Dataset:

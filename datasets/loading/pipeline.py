@@ -19,6 +19,7 @@ import grain
 import numpy as np
 from grain.experimental import DatasetOptions, WithOptionsIterDataset
 
+from zoo_datasets.loading.buckets import BucketPlan, cut_steps, draws
 from zoo_datasets.loading.records import ArraySource, DataError, Record, Source, Transform, as_array, put, stack
 
 Batch = dict[str, np.ndarray]
@@ -108,6 +109,7 @@ def batches(
     workers: int = 0,
     start: int = 0,
     prefetch: int = 2,
+    buckets: tuple[int, ...] = (),
 ) -> Batches:
     """Batches of a source, in an order that depends on nothing but the seed.
 
@@ -131,16 +133,20 @@ def batches(
         transforms only. As always with spawned processes, a script needs its `if __name__ == "__main__":`.
       start: batches to leave out: `Batches.state` of the run to be resumed.
       prefetch: batches read ahead, for each worker.
+      buckets: lengths of arrays, ascending, for records in memory with the fields "sequence" (T, …) and "length": each
+        batch then has sequences of one bucket, cut to its length, and ends of buckets are filled up in every epoch
+        (see `zoo_datasets.loading.buckets`).
 
     Raises:
-      ValueError: an argument out of range.
+      ValueError: an argument out of range, or buckets without sequences in memory.
       DataError: an empty source; while iterating, records of unequal shapes or with a field called index or mask.
     """
     _require_records(source)
     shard_index, shard_count = shard
     _require_options(batch_size, seed, epochs, shard_index, shard_count, workers, start, prefetch)
+    plan = _plan(source, transform, buckets, batch_size, seed if shuffle else None)
+    total = batch_count(source, batch_size=batch_size, epochs=epochs, buckets=buckets)
     records = None if epochs is None else epochs * len(source)
-    total = None if records is None else -(-records // batch_size)
     if total is not None and start > total:
         raise ValueError(f"start should be at most the number of batches, {total}, got {start}.")
     assemble = _Assemble(
@@ -150,6 +156,7 @@ def batches(
         batch_size=batch_size,
         shard=(shard_index, shard_count),
         records=records,
+        plan=plan,
     )
     dataset = grain.MapDataset.range(sys.maxsize if total is None else total).map(assemble)[start:]
     # One thread: it hides the assembly behind the step, and a second would compete with XLA on few cores.
@@ -162,6 +169,27 @@ def batches(
         # blocks that are still waiting to be freed at exit print warnings.
         stream = WithOptionsIterDataset(stream, DatasetOptions(min_shm_size=sys.maxsize))
     return Batches(stream, start=start, total=total)
+
+
+def batch_count(
+    source: Source, *, batch_size: int, epochs: int | None = 1, buckets: tuple[int, ...] = ()
+) -> int | None:
+    """Number of batches that `batches` gives from batch 0 on; None when they never end."""
+    if epochs is None:
+        return None
+    if buckets:
+        return epochs * _plan(source, None, buckets, batch_size, None).per_epoch
+    return -(-epochs * len(source) // batch_size)
+
+
+def _plan(
+    source: Source, transform: Transform | None, buckets: tuple[int, ...], batch_size: int, seed: int | None
+) -> BucketPlan | None:
+    if not buckets:
+        return None
+    if transform is not None or not isinstance(source, ArraySource) or "length" not in source.arrays:
+        raise ValueError("buckets need records in memory, without a transform, with a field 'length'.")
+    return BucketPlan(source.arrays["length"], tuple(buckets), batch_size, seed)
 
 
 class _Order:
@@ -186,7 +214,7 @@ class _Order:
     def _permutation(self, epoch: int) -> np.ndarray:
         permutations = self._permutations
         if epoch not in permutations:
-            permutation = _permutation(self._size, self._seed, epoch)
+            permutation = draws(self._size, self._seed, epoch)
             # A new dict, not a changed one: threads that read the old one are not disturbed.
             kept = list(permutations.items())[-1:]
             self._permutations = permutations = {**dict(kept), epoch: permutation}
@@ -194,12 +222,6 @@ class _Order:
 
     def __getstate__(self) -> dict[str, object]:
         return {"_size": self._size, "_seed": self._seed, "_permutations": {}}
-
-
-def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
-    """Permutation (size,) int64 of one epoch."""
-    draws = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(size)
-    return np.argsort(draws, kind="stable")
 
 
 class _Assemble:
@@ -214,6 +236,7 @@ class _Assemble:
         batch_size: int,
         shard: tuple[int, int],
         records: int | None,
+        plan: BucketPlan | None = None,
     ) -> None:
         self._source = source
         self._transform = transform
@@ -221,15 +244,24 @@ class _Assemble:
         self._batch_size = batch_size
         self._shard = shard
         self._records = records
+        self._plan = plan
 
     def __call__(self, number: int) -> Batch:
         index, count = self._shard
         length = self._batch_size // count
-        first = number * self._batch_size + index * length
-        real = length if self._records is None else min(max(self._records - first, 0), length)
         numbers = np.zeros(length, np.int64)
-        numbers[:real] = self._order(np.arange(first, first + real))
-        batch = self._gather(numbers, real)
+        if self._plan is None:
+            first = number * self._batch_size + index * length
+            real = length if self._records is None else min(max(self._records - first, 0), length)
+            numbers[:real] = self._order(np.arange(first, first + real))
+            batch = self._gather(numbers, real)
+        else:
+            rows, steps = self._plan(number)
+            own = rows[index * length : (index + 1) * length]
+            real = len(own)
+            # Padding is a record of the batch itself, whose length fits the bucket.
+            numbers[:], numbers[:real] = rows[0], own
+            batch = cut_steps(self._gather(numbers, real), steps)
         for name in _RESERVED:
             if name in batch:
                 raise DataError(

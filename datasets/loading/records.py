@@ -45,6 +45,8 @@ class Dataset:
       targets: name of each number in the field "target" (D,), or (H, W, D) for each pixel → its unit; None where there
         is none.
       masks: name of each map of yes and no in the field "masks" (H, W, M); None where there is none.
+      channels: name of each channel of the field "sequence" (T, C) → its unit; None where there is none.
+      vocabulary: what each whole number in a field "sequence" (T,) stands for; None where there are no symbols.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Dataset:
     record_names: dict[str, tuple[str, ...]] | None = None
     targets: dict[str, str] | None = None
     masks: tuple[str, ...] | None = None
+    channels: dict[str, str] | None = None
+    vocabulary: tuple[str, ...] | None = None
 
 
 class ArraySource:
