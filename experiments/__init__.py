@@ -25,6 +25,12 @@ _FILES = (
     "tracks3d",
     "baryons",
     "stellar_maps",
+    "bouncing_ball",
+    "long_memory",
+    "light_curves",
+    "spcc",
+    "text",
+    "ucr",
 )
 
 

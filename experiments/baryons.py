@@ -13,7 +13,7 @@ EXPERIMENTS = {
         images=Images(size=0),
         augmentation=Augmentation(d4=True),
         optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99),
-        epochs=8,
+        epochs=10,
         batch_size=16,
         evaluations=6,
         score="correlation_min",

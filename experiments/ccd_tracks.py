@@ -14,7 +14,7 @@ FOCAL = Experiment(
     images=Images(size=0, full_scale=50.0, stretch="asinh"),
     augmentation=Augmentation(d4=True),
     optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99, loss="focal"),
-    epochs=12,
+    epochs=16,
     batch_size=32,
     evaluations=6,
     score="average_precision",

@@ -11,12 +11,12 @@ EXPERIMENTS = {
         model="unet",
         options=("widths=(16, 32, 64)", "fold=2"),
         images=Images(size=0, scale="max"),
-        augmentation=Augmentation(d4=True, rotate=0.4, zoom=(0.8, 1.25), crop=(128, 128), gain=(0.7, 1.4)),
+        augmentation=Augmentation(d4=True, crop=(128, 128), gain=(0.7, 1.4)),
         optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99, loss="cross_entropy+dice"),
-        epochs=60,
+        epochs=30,
         batch_size=8,
         evaluations=6,
-        views="one",
+        score="dice_by_image",
     )
 }
 

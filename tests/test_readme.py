@@ -31,13 +31,14 @@ def test_local_links_exist():
 def test_python_blocks_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     names = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert names["values"].shape == (4, 16, 16, 1)
     assert names["heat"].shape == (4, 16, 16)
     assert names["logits"].shape == (4, 2)
+    assert names["said"].shape == (4, 3)
     assert names["seen"].any() and not names["seen"].all()
     np.testing.assert_allclose(names["on_its_side"], names["upright"], atol=1e-5)  # float32
     jax.tree.map(np.testing.assert_array_equal, names["restored"], names["weights"])

@@ -9,13 +9,14 @@ import importlib
 from types import ModuleType
 
 from zoo.errors import UnknownName, UserError
+from zoo.layers import Sequence
 from zoo.registry import card, create, names, options, parameters
 
 __version__ = "0.1.0"
 
-_LAZY = ("augment", "explain", "footprint", "layers", "models", "taps", "train", "weights")
+_LAZY = ("augment", "explain", "footprint", "layers", "models", "sampling", "taps", "train", "weights")
 
-__all__ = ["UnknownName", "UserError", "card", "create", "names", "options", "parameters", *_LAZY]
+__all__ = ["Sequence", "UnknownName", "UserError", "card", "create", "names", "options", "parameters", *_LAZY]
 
 
 def __getattr__(name: str) -> ModuleType:

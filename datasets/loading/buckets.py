@@ -56,12 +56,13 @@ def cut_steps(batch: Record, steps: int) -> Record:
     }
 
 
-def require_sequences(where: str, arrays: Record) -> None:
-    """Refuse lengths that are no numbers of steps, and times that do not ascend.
+def require_sequences(where: str, arrays: Record, *, symbols: int = 0) -> None:
+    """Refuse lengths that are no numbers of steps, times that do not ascend, and fields of another number of steps.
 
     Args:
       where: the data and split, for the message.
       arrays: stacked fields with "sequence" (N, T, …) and "length" (N,).
+      symbols: in the vocabulary, of which the sequences (N, T) then are; 0 for numbers.
 
     Raises:
       DataError: names the record and what is wrong.
@@ -77,11 +78,31 @@ def require_sequences(where: str, arrays: Record) -> None:
             f"{where}, record {wrong[0]}: length should be in 1 … {steps}, the steps of the array, got "
             f"{lengths[wrong[0]]}. Leave out records without a step."
         )
+    for name, axes in STEP_AXES.items():
+        if name in arrays and arrays[name].ndim >= axes and arrays[name].shape[1] != steps:
+            raise DataError(
+                f"{where}: {name} should have the {steps} steps of the sequences, got {arrays[name].shape[1]}."
+            )
+    if symbols:
+        _require_symbols(where, arrays["sequence"], lengths, symbols)
     if "times" in arrays:
         inside = np.arange(1, steps) < lengths[:, None]
         unsorted = np.flatnonzero(((np.diff(arrays["times"], axis=1) <= 0) & inside).any(1))
         if len(unsorted):
             raise DataError(f"{where}, record {unsorted[0]}: times should ascend from step to step; sort the steps.")
+
+
+def _require_symbols(where: str, values: np.ndarray, lengths: np.ndarray, symbols: int) -> None:
+    if values.dtype.kind not in "iu":
+        raise DataError(f"{where}: symbols should be whole numbers, got {values.dtype}.")
+    inside = np.arange(values.shape[1]) < lengths[:, None]
+    unknown = inside & ((values < 0) | (values >= symbols))
+    wrong = np.flatnonzero(unknown.any(1))
+    if len(wrong):
+        raise DataError(
+            f"{where}, record {wrong[0]}: symbols should be numbers of the vocabulary, 0 … {symbols - 1}, got "
+            f"{values[wrong[0]][unknown[wrong[0]]][0]}."
+        )
 
 
 class BucketPlan:

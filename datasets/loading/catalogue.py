@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from zoo_datasets.loading.arrays import VALIDATION_FRACTION, load_arrays, stratified_split
+from zoo_datasets.loading.own_sequences import holds_sequences, load_sequences
 from zoo_datasets.loading.records import DataError, Dataset, Source, Subset
 from zoo_datasets.loading.sources import SourceError
 from zoo_datasets.loading.sources import data_dir as default_data_dir
@@ -60,7 +61,7 @@ class UnknownName(KeyError):
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         self.text = (
             f"there is no data set '{name}'.{hint} Known: {', '.join(known)}; tfds:NAME for one that TFDS has "
-            "prepared; or the path of a .npz, HDF5 or FITS file or of a folder of images."
+            "prepared; or the path of a .npz, HDF5, FITS or .txt file or of a folder of images."
         )
         super().__init__(self.text)
 
@@ -188,8 +189,9 @@ def load(
 
     Args:
       name_or_path: one of `names()`, or NAME/CONFIGURATION; `tfds:NAME` or `tfds:NAME/CONFIG` for a set of the TFDS
-        catalogue that is already prepared as array_record; or a path for `arrays.load_arrays`. A name wins over a
-        path: write `./NAME` for that.
+        catalogue that is already prepared as array_record; or a path for `arrays.load_arrays`, or for
+        `own_sequences.load_sequences` where it is a text or holds sequences. A name wins over a path: write `./NAME`
+        for that.
       data_dir: folder of prepared data sets; `sources.data_dir()` when None.
       labels: False leaves the labels and the regression targets out.
       seed: of the split of data that come without one, and of the validation split that is taken from train where a
@@ -209,6 +211,8 @@ def load(
     if base != name and difflib.get_close_matches(base, _BUILDERS, cutoff=0.8) and not Path(name).exists():
         raise _unknown(name)
     if isinstance(name_or_path, Path) or Path(name).exists() or os.sep in name or "/" in name or Path(name).suffix:
+        if holds_sequences(Path(name)):
+            return load_sequences(name_or_path, labels=labels, seed=seed)
         return load_arrays(name_or_path, labels=labels, seed=seed)
     raise UnknownName(name, names())
 

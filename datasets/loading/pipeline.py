@@ -118,7 +118,8 @@ def batches(
     batch, L = batch_size / P, and all shards see equally many batches.
 
     Each batch has the fields of the records, (L, …), and
-      index: (L,) int32, the record's number in the source (0 in padding);
+      index: (L,) int32, the record's number in the source (in padding 0, or a record of the batch where there are
+        buckets);
       mask: (L,) float32, 1 for a record, 0 for padding.
 
     Args:

@@ -1,18 +1,33 @@
 """`zoo baseline`: linear models and trees on hand-made features, the score that a network must beat (B8)."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zoo.errors import UserError
+from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs.baselines import classify, regress
-from zoo_experiments.verbs.evaluating import regression_summary, summary
 from zoo_experiments.verbs.experiment import Experiment, Setup, setup
 from zoo_experiments.verbs.features import extract
 from zoo_experiments.verbs.pixel_baselines import classify_pixels, regress_pixels
 from zoo_experiments.verbs.pixel_scores import pixel_scores
 from zoo_experiments.verbs.runs import write_json
+from zoo_experiments.verbs.sequence_baselines import BASELINES, OF_LABELS, light_curves
+from zoo_experiments.verbs.sequence_scores import step_scores
+from zoo_experiments.verbs.sequences import Sequences
+from zoo_experiments.verbs.statistics import regression_summary, summary
+
+LIGHT_CURVES = "light_curve_features"
+# What `baselines.json` says of what the models were given; a field of the data is called by its name.
+INPUTS = {
+    "features": "hand-made features",
+    LIGHT_CURVES: "hand-made features of light curves",
+    "nearest_neighbour": "nearest neighbour",
+    "straight_line": "last places",
+    "characters_before": "counts",
+}
 
 
 def fit_experiment(
@@ -30,40 +45,75 @@ def fit_experiment(
         One entry per model: its `name` and `metrics`, rows as in a run's `results.json`.
 
     Raises:
-        UserError: the data has no field of that name.
+        UserError: the experiment has no baseline, or one that is not for its data.
     """
-    made = setup(experiment, splits=("train", *splits))
+    if not experiment.baseline:
+        raise UserError(
+            f"{name} has no baseline: set the experiment's `baseline` to the name of a field of {experiment.data}, or "
+            f"to one of {', '.join(INPUTS)}."
+        )
+    # Features of light curves are made of fluxes as the data set has them.
+    raw = experiment.baseline == LIGHT_CURVES
+    read = dataclasses.replace(experiment, sequences=Sequences()) if raw else experiment
+    made = setup(read, splits=("train", *splits))
     if made.outputs.dense:
         predicted = _predict_pixels(made)
+    elif made.field == "sequence" and experiment.baseline in BASELINES:
+        predicted = BASELINES[experiment.baseline](made)
     else:
-        predicted = _predict(made, {split: inputs_of(made, split) for split in made.data})
+        added = experiment.sequences.add
+        predicted = _predict(made, {split: inputs_of(made, split, added=added) for split in made.data})
     models = []
     for model, by_split in predicted.items():
         metrics = []
         for split in splits:
-            truth = made.data[split].arrays[made.outputs.truth]
-            if made.outputs.dense:
-                rows = pixel_scores(made, by_split[split], made.data[split])
-            elif made.outputs.targets:
-                rows = regression_summary(by_split[split], truth, made.outputs.names)
-            else:
-                rows = summary(by_split[split], truth, made.class_names)
+            rows = _scores(made, by_split[split], made.data[split])
             metrics += [{**row, "split": split} for row in rows]
         models.append({"name": model, "metrics": metrics})
     folder.mkdir(parents=True, exist_ok=True)
-    told = "hand-made features" if experiment.baseline == "features" else experiment.baseline
-    told = "features of pixels" if made.outputs.dense else told
+    told = "features of pixels" if made.outputs.dense else INPUTS.get(experiment.baseline, experiment.baseline)
     write_json(folder / "baselines.json", {"experiment": name, "inputs": told, "models": models})
     return models
 
 
-def inputs_of(made: Setup, split: str) -> np.ndarray:
-    """(N, F) inputs of the baselines: features of the preprocessed images, or a field of the data, flattened."""
+def _scores(made: Setup, predicted: np.ndarray, source: ArraySource) -> list[dict[str, Any]]:
+    """Metrics of raw outputs, or of predictions (N, D) in their units."""
+    outputs, truth = made.outputs, source.arrays[made.outputs.truth]
+    if outputs.dense:
+        return pixel_scores(made, predicted, source)
+    if outputs.steps:
+        return step_scores(made, predicted, source)
+    if outputs.targets:
+        return regression_summary(predicted, truth, outputs.names)
+    rows = summary(predicted, truth, made.class_names)
+    if made.experiment.baseline == "nearest_neighbour":
+        # It names a class and no probability.
+        rows = [row for row in rows if row["name"].split(" ")[0] in OF_LABELS]
+    return rows
+
+
+def inputs_of(made: Setup, split: str, *, added: tuple[str, ...] = ()) -> np.ndarray:
+    """(N, F) inputs of the baselines: features of the preprocessed images, of light curves in the units of the data, or
+    a field of the data, flattened.
+
+    Args:
+        made: functions of the experiment, with the split in memory.
+        split: its name.
+        added: fields that a network on sequences is given beside every step.
+    """
     what, arrays = made.experiment.baseline, made.data[split].arrays
-    if what == "features":
+    if made.outputs.steps:
+        raise UserError(
+            f"baseline is {what!r}, of which one prediction a sequence is made; here every step has its truth. There "
+            "are straight_line for places of a ball and characters_before for symbols."
+        )
+    if what == LIGHT_CURVES:
+        return light_curves(made.data[split], added)
+    if what == "features" and made.field == "image":
         return extract(arrays["image"])[0]
-    if what not in arrays:
-        raise UserError(f"baseline names the field {what!r}; {made.experiment.data} has {', '.join(arrays)}.")
+    if what in INPUTS or what not in arrays:
+        told = f"is {what!r}, which is not made of {made.field}s" if what in INPUTS else f"names the field {what!r}"
+        raise UserError(f"baseline {told}; {made.experiment.data} has the fields {', '.join(arrays)}.")
     return arrays[what].reshape(len(arrays[what]), -1).astype(np.float64)
 
 

@@ -45,20 +45,29 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
     "c4_convnet": (16, 64, 64, 1),
     "c4_unet": (8, 64, 64, 1),
     "conv3d": (8, 32, 32, 32, 1),
+    "conv_lstm": (8, 10, 32, 32, 1),
     "d4_convnet": (8, 64, 64, 1),
     "d4_resnet": (4, 64, 64, 1),
     "d4_unet": (4, 64, 64, 1),
+    "gru": (64, 100, 32),
+    "lstm": (64, 100, 32),
     "mobilenet_v2": (32, 96, 96, 3),
     "resnet18": (32, 64, 64, 3),
     "resnet34": (32, 64, 64, 3),
     "resnet50": (16, 64, 64, 3),
+    "rnn": (64, 100, 32),
     "segnet": (16, 64, 64, 1),
     "unet": (16, 64, 64, 1),
     "unet3d": (4, 32, 32, 32, 1),
     "vgg11": (16, 64, 64, 3),
     "vgg13": (16, 64, 64, 3),
     "vgg16": (16, 64, 64, 3),
+    "window": (64, 100, 32),
 }
+
+# Options other than those on the card, where its own would be too small for a comparison.
+_RECURRENT = {"width": 128, "layers": 2}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {"gru": _RECURRENT, "lstm": _RECURRENT, "rnn": _RECURRENT}
 
 # Why a step of ours takes more than `SLOW` times PyTorch's: name → what was found, shown in the table.
 SLOW = 1.3
@@ -122,8 +131,8 @@ def bench_models(
     """Time training steps of models and of their twins, one model after the other; says on standard error which.
 
     Args:
-        names: names of models; the full-size variant of each is measured, with 10 outputs where its card leaves the
-            number open and 2 where it has a single one.
+        names: names of models; the full-size variant of each is measured, or that of `OPTIONS`, with 10 outputs where
+            its card leaves the number open and 2 where it has a single one.
         steps: turns each takes after warming up; a turn is one step, or as many as 50 ms hold.
         shapes: name → shape of the inputs, instead of `input_shape`.
         options: of `zoo.create`, for all of them.
@@ -152,7 +161,8 @@ def bench_models(
 
 def _bench(name: str, shape: tuple[int, ...], steps: int, options: Mapping[str, Any]) -> Row:
     outputs = zoo.options(name)["num_classes"]
-    model = zoo.create(name, **{"num_classes": 10 if outputs is None else max(outputs, 2), **options})
+    classes = 10 if outputs is None else max(outputs, 2)
+    model = zoo.create(name, **{"num_classes": classes, **OPTIONS.get(name, {}), **options})
     draw = np.random.default_rng(0)
     images = draw.normal(size=shape).astype(np.float32)
     labels = draw.integers(0, model.num_classes, shape[:-1] if zoo.card(name).outputs == "pixels" else shape[:1])

@@ -281,8 +281,9 @@ def predict(arguments: list[str]) -> None:
     counts = predict_run(run, data=options.data, out=options.out)
     if run.outputs.targets:
         print(", ".join(f"mean {name} {mean:.4g} {run.outputs.targets[name]}".strip() for name, mean in counts.items()))
-    elif run.outputs.dense:
-        print(", ".join(f"{name} {share:.1%} of the pixels" for name, share in counts.items()))
+    elif run.outputs.dense or run.outputs.steps:
+        what = "pixels" if run.outputs.dense else "steps"
+        print(", ".join(f"{name} {share:.1%} of the {what}" for name, share in counts.items()))
     else:
         print(", ".join(f"{count} {name}" for name, count in counts.items()))
     print(options.out)
@@ -430,6 +431,78 @@ def deblend(arguments: list[str]) -> None:
     table, lines = compare(found, data=options.data, split=options.split, out=out)
     show(table)
     print("\n".join([*lines, str(out)]))
+
+
+def over(arguments: list[str]) -> None:
+    """Scores of networks on sequences against time, steps seen, a property, or their gradient over lag."""
+
+    @dataclass(frozen=True)
+    class Over:
+        """Draw one line for each run: `zoo over lag memory_rnn memory_lstm`, `zoo over time light_curves`.
+
+        Attributes:
+            quantity: time, step, gradient, certainty, or a field of the records.
+            run: runs, each EXPERIMENT/NAME or EXPERIMENT for its newest run.
+            split: which records.
+            out: folder of figure and table; default runs/over.
+            runs: folder of all runs.
+        """
+
+        quantity: Annotated[str, tyro.conf.Positional]
+        run: Annotated[tuple[str, ...], tyro.conf.Positional]
+        split: Literal["validation", "test"] = "validation"
+        out: Path | None = None
+        runs: Path = Path("runs")
+
+    options = _parse("over", Over, arguments)
+    if not options.run:
+        raise UserError("Name a quantity and at least one run: zoo over lag memory_rnn memory_lstm.")
+    _compile_cache()
+    from zoo_experiments.verbs.over import compare_over
+    from zoo_experiments.verbs.runs import open_run
+
+    found = [open_run(name, root=str(options.runs)) for name in options.run]
+    print(compare_over(options.quantity, found, split=options.split, out=options.out or options.runs / "over"))
+
+
+def sample(arguments: list[str]) -> None:
+    """Text that a network trained on text goes on with."""
+
+    @dataclass(frozen=True)
+    class Sample:
+        """Continue a text, symbol by symbol.
+
+        Attributes:
+            run: EXPERIMENT/NAME, or EXPERIMENT for its newest run.
+            prompt: text to begin with.
+            characters: how many are added.
+            temperature: 1 draws as the network says, below 1 the likely more often; 0 takes the likeliest.
+            seed: of the draws.
+            runs: folder of all runs.
+        """
+
+        run: Annotated[str, tyro.conf.Positional]
+        prompt: str = "\n"
+        characters: int = 400
+        temperature: float = 0.8
+        seed: int = 0
+        runs: Path = Path("runs")
+
+    options = _parse("sample", Sample, arguments)
+    _compile_cache()
+    from zoo_experiments.verbs.runs import open_run
+    from zoo_experiments.verbs.texting import continue_text
+
+    run = open_run(options.run, root=str(options.runs))
+    print(
+        continue_text(
+            run,
+            options.prompt,
+            characters=options.characters,
+            temperature=options.temperature,
+            seed=options.seed,
+        )
+    )
 
 
 def curve(arguments: list[str]) -> None:
@@ -587,6 +660,8 @@ _VERBS: Mapping[str, Callable[[list[str]], None]] = {
     "baseline": baseline,
     "curve": curve,
     "deblend": deblend,
+    "over": over,
+    "sample": sample,
     "results": results,
     "bench": bench,
     "readme": readme,

@@ -17,6 +17,7 @@ from zoo_experiments.verbs.experiment import Evaluation, Setup, setup
 from zoo_experiments.verbs.outputs import Outputs
 from zoo_experiments.verbs.pixel_scores import pixel_scores
 from zoo_experiments.verbs.runs import Run, machine, versions
+from zoo_experiments.verbs.sequence_scores import step_scores
 from zoo_experiments.verbs.statistics import regression_summary, summary
 
 
@@ -31,7 +32,7 @@ def evaluate_run(
 ) -> list[dict[str, Any]]:
     """Evaluate the weights of a state on a split; updates `results.json`, writes the predictions beside it.
 
-    They go to `predictions_SPLIT.csv`, or where pixels are predicted to `predictions_SPLIT.npz`.
+    They go to `predictions_SPLIT.csv`, or where pixels or steps are predicted to `predictions_SPLIT.npz`.
 
     Args:
         run: the run.
@@ -72,7 +73,7 @@ def evaluate_run(
     run.write("results.json", results)
     for part, outputs in made.parts(raw):
         predictions = np.asarray(part.task.predict(outputs))
-        if part.outputs.dense:
+        if part.outputs.dense or part.outputs.steps:
             np.savez_compressed(run.file(f"predictions_{split}.npz"), prediction=predictions)
         else:
             write_predictions(
@@ -93,6 +94,8 @@ def scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[str, 
 def _scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[str, Any]]:
     if made.outputs.dense:
         return pixel_scores(made, raw, source)
+    if made.outputs.steps:
+        return step_scores(made, raw, source)
     truth = source.arrays[made.outputs.truth]
     if made.outputs.targets:
         return regression_summary(np.asarray(made.task.predict(raw)), truth, made.outputs.names)
@@ -107,7 +110,10 @@ def evaluate_other(run: Run, *, data: str, split: str) -> list[dict[str, Any]]:
     """
     made = setup(dataclasses.replace(run.experiment, data=data), splits=(split,), outputs=run.outputs)
     if made.shape != run.shape:
-        raise UserError(f"{data} has images {made.shape}, the network of {run.folder} was trained on {run.shape}.")
+        raise UserError(
+            f"{data} has {made.field}s {made.shape}, the network of {run.folder} was trained on {run.shape}."
+        )
+    run.require_vocabulary(data, made.vocabulary)
     source = made.data[split]
     raw, _ = made.evaluation()(run.weights(made).state.averaged, source)
     rows = scores(made, raw, source)

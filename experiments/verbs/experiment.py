@@ -20,12 +20,17 @@ import zoo
 from zoo import train
 from zoo.augment import Augmentation, d4
 from zoo.errors import UserError
+from zoo_datasets.loading.buckets import bucket_lengths, require_sequences
 from zoo_datasets.loading.catalogue import load
-from zoo_datasets.loading.pipeline import batches, in_memory
+from zoo_datasets.loading.pipeline import batch_count, batches, in_memory
 from zoo_datasets.loading.records import ArraySource, Dataset
 from zoo_experiments.verbs.checks import require, require_at_least, require_finite, require_share
 from zoo_experiments.verbs.images import Images
-from zoo_experiments.verbs.outputs import Outputs, outputs_of
+from zoo_experiments.verbs.outputs import Outputs, is_sequential, outputs_of
+from zoo_experiments.verbs.sequences import Sequences, random_end
+
+# Field of the records that a network takes.
+Field = Literal["image", "sequence"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Experiment:
             when empty the only one, or masks before targets before labels.
         spread: for maps of numbers, whether the network predicts their standard deviations too.
         images: crop, size, scaling and stretch of the images.
+        sequences: compression, ends and array lengths of the sequences, where the data are sequences.
         augmentation: random changes of the training images.
         optimisation: how the weights are moved.
         epochs: passes over the training data.
@@ -118,6 +124,7 @@ class Experiment:
     learn: Literal["", "label", "target", "masks", "both"] = ""
     spread: bool = False
     images: Images = field(default_factory=Images)
+    sequences: Sequences = field(default_factory=Sequences)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimisation: Optimisation = field(default_factory=Optimisation)
     epochs: int = 10
@@ -179,7 +186,10 @@ class Setup:
     Attributes:
         experiment: the experiment.
         outputs: what the outputs of the network mean.
-        shape: (H, W, C) of the preprocessed images.
+        field: field of the records that the network takes, `image` or `sequence`.
+        shape: (H, W, C) of the preprocessed images, or (T, …) of the sequences.
+        channels: name of each channel of the sequences → its unit; empty where there are none, or no names.
+        vocabulary: what the whole numbers of sequences of symbols stand for; empty elsewhere.
         data: split → records in memory, preprocessed; only the splits asked for.
         record_names: split → name of each record, where the data has names.
         model: the Flax module.
@@ -197,6 +207,9 @@ class Setup:
     task: train.Task
     optimizer: optax.GradientTransformation
     steps: int
+    field: Field = "image"
+    channels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    vocabulary: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -204,16 +217,36 @@ class Setup:
         return self.outputs.class_names
 
     @property
-    def example(self) -> np.ndarray:
-        """One preprocessed image with a batch axis, zeros: only its shape matters."""
-        return np.zeros((1, *self.shape), np.float32)
+    def example(self) -> Any:
+        """One input of the network with a batch axis, zeros: only its shape matters."""
+        return _example(self.field, self.shape)
+
+    def inputs(self, arrays: Mapping[str, np.ndarray]) -> Any:
+        """What the network takes, of stacked records."""
+        return zoo.Sequence(arrays["sequence"], arrays["length"]) if self.field == "sequence" else arrays["image"]
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Lengths of the arrays of sequences in training; none for images, and where all sequences are equally long."""
+        if self.field == "image":
+            return ()
+        found = bucket_lengths(self.data["train"].arrays["length"], self.experiment.sequences.buckets)
+        return () if found == self.shape[:1] else found
+
+    @property
+    def batches_per_epoch(self) -> float:
+        """Batches in which every training record is once; ends of buckets are filled up, other batches run on."""
+        e = self.experiment
+        return self.steps / e.epochs if self.buckets else len(self.data["train"]) / e.batch_size
 
     def parts(self, raw: Any) -> tuple[tuple["Setup", np.ndarray], ...]:
         """This setup with the network's outputs; for masks beside numbers, one for each with its part of them."""
         if self.outputs.kind != "both":
             return ((self, raw),)
         how, data = self.experiment.optimisation, self.data.get("train")
-        made = (dataclasses.replace(self, outputs=one, task=_task(how, one, data)) for one in self.outputs.parts)
+        made = (
+            dataclasses.replace(self, outputs=one, task=_task(how, one, data, self.field)) for one in self.outputs.parts
+        )
         return tuple(zip(made, raw, strict=True))
 
     def state(self) -> train.State:
@@ -227,11 +260,14 @@ class Setup:
         how = self.experiment.optimisation
         augment = self.experiment.augmentation
         changes = {"together": augment.together} if self.outputs.dense else {"augment": augment}
+        changes = {} if augment == Augmentation() else changes
+        if self.field == "sequence" and self.experiment.sequences.random_end:
+            changes = {"augment": random_end}
         update = train.update_fn(
             self.model,
             self.task,
             self.optimizer,
-            **({} if augment == Augmentation() else changes),
+            **changes,
             accumulate=how.accumulate,
         )
         return train.make_step(update, ema_decay=how.ema or None)
@@ -241,7 +277,13 @@ class Setup:
         e = self.experiment
         shard = (jax.process_index(), jax.process_count())
         return batches(
-            self.data["train"], batch_size=e.batch_size, seed=e.seed, epochs=e.epochs, shard=shard, start=start
+            self.data["train"],
+            batch_size=e.batch_size,
+            seed=e.seed,
+            epochs=e.epochs,
+            shard=shard,
+            start=start,
+            buckets=self.buckets,
         )
 
     def evaluation(self) -> "Evaluation":
@@ -275,7 +317,7 @@ class Evaluation:
         return train.finalise(self.setup.task, sums)
 
 
-_FOR_THE_NETWORK = ("image", "label", "target", "masks", "valid", "mask")
+_FOR_THE_NETWORK = ("image", "sequence", "length", "label", "target", "masks", "valid", "mask")
 
 
 def setup(
@@ -309,19 +351,41 @@ def assemble(
     if missing:
         raise UserError(f"{dataset.name} has no split {missing[0]!r}; there are: {', '.join(dataset.splits)}.")
     classes = len(found.class_names) or None
-    data = {name: in_memory(dataset.splits[name], experiment.images, num_classes=classes) for name in splits}
-    shapes = {name: source.arrays["image"].shape[1:] for name, source in data.items()}
+    field = "sequence" if is_sequential(dataset) else "image"
+    prepare = experiment.sequences if field == "sequence" else experiment.images
+    data = {name: in_memory(dataset.splits[name], prepare, num_classes=classes) for name in splits}
+    shapes = {name: source.arrays[field].shape[1:] for name, source in data.items()}
     if len(set(shapes.values())) > 1:
-        raise UserError(f"The splits of {dataset.name} have images of different shapes: {shapes}.")
+        raise UserError(f"The splits of {dataset.name} have {field}s of different shapes: {shapes}.")
     shape = next(iter(shapes.values()))
     if "train" in data and experiment.train_examples:
         data["train"] = chosen(data["train"], experiment.train_examples, seed=experiment.seed)
     for name, source in data.items():
-        require_truth(f"{dataset.name}, {name}", source.arrays, found)
+        if field == "sequence":
+            symbols = len(dataset.vocabulary or ()) if len(shape) == 1 else 0
+            require_sequences(f"{dataset.name}, {name}", source.arrays, symbols=symbols)
+        else:
+            require_truth(f"{dataset.name}, {name}", source.arrays, found)
     if outputs is None and found.targets:
-        outputs = found.standardised_by(data["train"].arrays["target"], data["train"].arrays.get("valid"))
-    outputs = outputs or found
-    return make(experiment, outputs, shape, data=data, record_names=dataset.record_names)
+        outputs = found.standardised_by(data["train"].arrays["target"], _valid(data["train"].arrays, found))
+    channels = {**(dataset.channels or {}), **dict.fromkeys(experiment.sequences.add, "")}
+    return make(
+        experiment,
+        outputs or found,
+        shape,
+        data=data,
+        record_names=dataset.record_names,
+        field=field,
+        channels=channels,
+        vocabulary=dataset.vocabulary or (),
+    )
+
+
+def _valid(arrays: Mapping[str, np.ndarray], outputs: Outputs) -> np.ndarray | None:
+    """Which pixels or steps have a truth that counts, (N, …); None where all have."""
+    if not outputs.steps:
+        return arrays.get("valid")
+    return np.asarray(train.counted_steps(arrays, arrays["sequence"].shape[1]))
 
 
 def chosen(source: ArraySource, count: int, *, seed: int) -> ArraySource:
@@ -355,21 +419,34 @@ def make(
     *,
     data: Mapping[str, ArraySource] | None = None,
     record_names: Mapping[str, tuple[str, ...]] | None = None,
+    field: Field = "image",
+    channels: Mapping[str, str] | None = None,
+    vocabulary: tuple[str, ...] = (),
 ) -> Setup:
     """The functions of an experiment; without data, enough to restore its weights and predict."""
     data = data or {}
     how = experiment.optimisation
-    task = _task(how, outputs, data.get("train"))
-    examples = len(data["train"]) if "train" in data else experiment.batch_size
-    steps = max(1, -(-experiment.epochs * examples // experiment.batch_size))
+    task = _task(how, outputs, data.get("train"), field)
+    model = build_model(
+        experiment,
+        num_classes=outputs.channels,
+        channels=shape[-1] if len(shape) > 1 else None,
+        numbers=len(outputs.targets) if outputs.kind == "both" else 0,
+        symbols=len(vocabulary) if len(shape) == 1 else 0,
+        steps=outputs.steps,
+    )
+    more = {"field": field, "channels": channels or {}, "vocabulary": tuple(vocabulary)}
+    made = Setup(experiment, outputs, shape, data, dict(record_names or {}), model, task, None, 1, **more)
+    steps = experiment.epochs
+    if "train" in data:
+        size = experiment.batch_size
+        steps = batch_count(data["train"], batch_size=size, epochs=experiment.epochs, buckets=made.buckets)
     schedule = train.warmup_cosine(how.learning_rate, steps=steps, warmup=int(how.warmup * steps))
     optimizer = train.optimiser(
         how.optimiser, schedule, weight_decay=how.weight_decay, momentum=how.momentum, clip=how.clip or None
     )
-    numbers = len(outputs.targets) if outputs.kind == "both" else 0
-    model = build_model(experiment, num_classes=outputs.channels, channels=shape[-1], numbers=numbers)
-    _require_fit(experiment, outputs, model, shape)
-    return Setup(experiment, outputs, shape, data, dict(record_names or {}), model, task, optimizer, steps)
+    _require_fit(experiment, outputs, model, shape, field)
+    return dataclasses.replace(made, optimizer=optimizer, steps=steps)
 
 
 def require_truth(where: str, arrays: Mapping[str, np.ndarray], outputs: Outputs) -> None:
@@ -402,9 +479,11 @@ def require_truth(where: str, arrays: Mapping[str, np.ndarray], outputs: Outputs
             raise UserError(f"{where}, record {wrong[0]}: masks should be 0 or 1, got {masks[wrong[0]].max()}.")
 
 
-def _task(how: Optimisation, outputs: Outputs, source: ArraySource | None) -> train.Task:
+def _task(how: Optimisation, outputs: Outputs, source: ArraySource | None, field: str) -> train.Task:
+    if field == "sequence":
+        return train.on_sequences(_task(how, outputs, source, "image"), every_step=outputs.steps)
     if outputs.kind == "both":
-        return train.joint(*(_task(how, part, source) for part in outputs.parts))
+        return train.joint(*(_task(how, part, source, field) for part in outputs.parts))
     weights = None if outputs.targets or outputs.masks else _class_weights(how, outputs, source)
     if outputs.dense:
         return dense_task(how, outputs, class_weights=weights)
@@ -456,7 +535,10 @@ def dense_task(
 def _class_weights(how: Optimisation, outputs: Outputs, source: ArraySource | None) -> list[float] | None:
     weights = None
     if how.class_weights == "balanced" and source is not None:
-        counts = np.bincount(source.arrays["label"].ravel(), minlength=len(outputs.class_names))
+        labels = source.arrays["label"]
+        # Steps beyond the end of a sequence have no class.
+        labels = labels[_valid(source.arrays, outputs) > 0] if outputs.steps else labels.ravel()
+        counts = np.bincount(labels, minlength=len(outputs.class_names))
         absent = [name for name, count in zip(outputs.class_names, counts, strict=True) if count == 0]
         if absent:
             raise UserError(f"Balanced class weights need training examples of every class; {absent} have none.")
@@ -464,8 +546,24 @@ def _class_weights(how: Optimisation, outputs: Outputs, source: ArraySource | No
     return weights
 
 
-def build_model(experiment: Experiment, *, num_classes: int, channels: int, numbers: int = 0) -> nn.Module:
-    """The model of an experiment, for images with this many channels; with so many numbers beside its maps.
+def build_model(
+    experiment: Experiment,
+    *,
+    num_classes: int,
+    channels: int | None,
+    numbers: int = 0,
+    symbols: int = 0,
+    steps: bool = False,
+) -> nn.Module:
+    """The model of an experiment, for inputs with this many channels, or symbols of so many kinds.
+
+    Args:
+        experiment: its settings.
+        num_classes: outputs, for each image, pixel, sequence or step.
+        channels: of the inputs; None for symbols.
+        numbers: of the whole image, beside its maps.
+        symbols: in the vocabulary; 0 where inputs are numbers.
+        steps: whether every step of a sequence has outputs of its own.
 
     Raises:
         UnknownName: the model or an option is not known.
@@ -484,7 +582,16 @@ def build_model(experiment: Experiment, *, num_classes: int, channels: int, numb
     if numbers and "numbers" not in defaults:
         raise UserError(f"{experiment.model} gives no numbers beside its maps; unet does.")
     dtype = {} if experiment.dtype == "float32" else {"dtype": jnp.dtype(experiment.dtype)}
-    more = {"numbers": numbers} if numbers else {}
+    for what, needed in (("symbols", symbols), ("readout", steps)):
+        if needed and what not in defaults:
+            raise UserError(f"{experiment.model} has no option {what}, which these sequences need; lstm has.")
+    if steps and "readout" in options:
+        raise UserError("The model option readout cannot be given: every step has a truth, so that it is steps.")
+    more = {
+        **({"numbers": numbers} if numbers else {}),
+        **({"symbols": symbols} if symbols else {}),
+        **({"readout": "steps"} if steps else {}),
+    }
     return zoo.create(experiment.model, num_classes=num_classes, in_channels=channels, **options, **dtype, **more)
 
 
@@ -492,6 +599,7 @@ def build_model(experiment: Experiment, *, num_classes: int, channels: int, numb
 _SET_BY_US = {
     "num_classes": "it is the number of classes or targets of the data",
     "numbers": "it is the number of targets beside masks",
+    "symbols": "it is the number of symbols in the vocabulary of the data",
     "in_channels": "it is the number of channels of the images",
     "dtype": "use --dtype",
     "axis_name": "training sets it",
@@ -508,37 +616,64 @@ def _alike(value: Any, default: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _require_fit(experiment: Experiment, outputs: Outputs, model: nn.Module, shape: tuple[int, ...]) -> None:
-    """Refuse images that the augmentation, the views or the model cannot take, and outputs that do not fit the truth.
+def _example(field: str, shape: tuple[int, ...]) -> Any:
+    if field == "image":
+        return np.zeros((1, *shape), np.float32)
+    dtype = np.int32 if len(shape) == 1 else np.float32
+    return zoo.Sequence(np.zeros((1, *shape), dtype), np.full(1, shape[0], np.int32))
+
+
+def _require_fit(
+    experiment: Experiment, outputs: Outputs, model: nn.Module, shape: tuple[int, ...], field: str
+) -> None:
+    """Refuse inputs that the augmentation, the views or the model cannot take, and outputs that do not fit the truth.
 
     All are traced on shapes alone.
     """
-    key, image = jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32)
+    key, example = jax.random.key(0), _example(field, shape)
+    given = f" with the options {' '.join(experiment.options)}" if experiment.options else ""
+    images = field == "image"
 
     def traced(what: str, function: Callable[..., Any], *arrays: Any) -> Any:
         try:
             return jax.eval_shape(function, *arrays)
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise UserError(f"{what} cannot take images {shape} (height, width, channels): {error}") from error
+        except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
+            layout = "images {} (height, width, channels)" if images else "sequences {} (steps, channels)"
+            raise UserError(f"{what} cannot take {layout.format(shape)}: {error}") from error
 
-    def batch_of_one(one: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, *one.shape), one.dtype)
-
-    augmented = image
-    if experiment.augmentation != Augmentation():
-        augmented = traced("The augmentation", experiment.augmentation, key, image)
-    if experiment.views == "d4":
-        traced("The views d4", d4_views, batch_of_one(image))
-    given = f" with the options {' '.join(experiment.options)}" if experiment.options else ""
-    for one in {image.shape: image, augmented.shape: augmented}.values():
-        said, _ = traced(f"{experiment.model}{given}", model.init_with_output, key, batch_of_one(one))
+    taken = [example]
+    if images:
+        taken += _augmented(experiment, traced, key, shape)
+        if experiment.views == "d4":
+            traced("The views d4", d4_views, example)
+    elif experiment.augmentation != Augmentation() or experiment.views != "one":
+        raise UserError("Augmentation and views are for images; sequences have sequences.random_end.")
+    elif experiment.sequences.random_end and outputs.steps:
+        raise UserError(
+            "sequences.random_end is for one truth of the whole sequence; here every step has its own, and the network "
+            "speaks before the end anyway."
+        )
+    for one in taken:
+        said, _ = traced(f"{experiment.model}{given}", model.init_with_output, key, one)
         said = said[0] if outputs.kind == "both" else said
-        if said.shape != (expected := (1, *(one.shape[:-1] if outputs.dense else ()), outputs.channels)):
-            what = "every pixel" if outputs.dense else "the whole image"
+        whole = jax.tree.leaves(one)[0].shape
+        many = whole[1:-1] if outputs.dense else whole[1:2] if outputs.steps else ()
+        if said.shape != (expected := (1, *many, outputs.channels)):
+            what = "every pixel" if outputs.dense else "every step" if outputs.steps else f"the whole {field}"
             raise UserError(
                 f"The truth is about {what}, for which {experiment.model} should give {expected}; it gives "
                 f"{said.shape}{given}. `zoo models` says what each takes and gives."
             )
+
+
+def _augmented(
+    experiment: Experiment, traced: Callable[..., Any], key: jax.Array, shape: tuple[int, ...]
+) -> list[jax.ShapeDtypeStruct]:
+    """The batch of one image that comes out of the augmentation, where it has another shape."""
+    if experiment.augmentation == Augmentation():
+        return []
+    one = traced("The augmentation", experiment.augmentation, key, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return [] if one.shape == shape else [jax.ShapeDtypeStruct((1, *one.shape), one.dtype)]
 
 
 def as_json(experiment: Experiment) -> dict[str, Any]:
@@ -548,7 +683,7 @@ def as_json(experiment: Experiment) -> dict[str, Any]:
 
 def from_json(values: Mapping[str, Any]) -> Experiment:
     """The inverse of `as_json`."""
-    parts = {"images": Images, "augmentation": Augmentation, "optimisation": Optimisation}
+    parts = {"images": Images, "sequences": Sequences, "augmentation": Augmentation, "optimisation": Optimisation}
     known = {name: parts[name](**_tuples(value)) if name in parts else value for name, value in _tuples(values).items()}
     return Experiment(**known)
 

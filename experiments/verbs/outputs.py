@@ -25,6 +25,7 @@ class Outputs:
         masks: names of maps of yes and no, which may overlap; empty for classes and targets.
         dense: whether every pixel has a class, masks, or numbers of its own.
         spread: whether the network predicts a standard deviation beside each number of each pixel.
+        steps: whether every step of a sequence has a class, or numbers, of its own.
     """
 
     class_names: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class Outputs:
     masks: tuple[str, ...] = ()
     dense: bool = False
     spread: bool = False
+    steps: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -83,8 +85,9 @@ class Outputs:
         Raises:
             UserError: another number of targets, or one that is the same everywhere.
         """
-        expected = "(N, …, " if self.kind == "maps" else "(N, "
-        if (targets.ndim > 2) != (self.kind == "maps") or targets.ndim < 2 or targets.shape[-1] != len(self.targets):
+        many = self.kind == "maps" or self.steps
+        expected = "(N, …, " if many else "(N, "
+        if (targets.ndim > 2) != many or targets.ndim < 2 or targets.shape[-1] != len(self.targets):
             raise UserError(
                 f"The field target should have the shape {expected}{len(self.targets)}) for {', '.join(self.targets)}; "
                 f"got {targets.shape}."
@@ -105,6 +108,7 @@ class Outputs:
             **(numbers if self.targets else {}),
             **({"dense": True} if self.dense else {}),
             **({"spread": True} if self.spread else {}),
+            **({"steps": True} if self.steps else {}),
         }
         return told if self.masks or self.targets else {"class_names": list(self.class_names), **told}
 
@@ -133,11 +137,12 @@ def outputs_of(dataset: Dataset, *, learn: str = "", spread: bool = False) -> Ou
         targets = dict(dataset.targets) if what == "both" else {}
         outputs = Outputs(masks=tuple(dataset.masks), targets=targets, dense=True)
     else:
-        dense = _ndim(dataset, what) > (1 if what == "target" else 0)
+        many = np.ndim(_first(dataset).get(what, 0)) > (1 if what == "target" else 0)
+        kind = {"steps" if is_sequential(dataset) else "dense": many}
         if what == "target":
-            outputs = Outputs(targets=dict(dataset.targets), dense=dense, spread=spread)
+            outputs = Outputs(targets=dict(dataset.targets), spread=spread, **kind)
         else:
-            outputs = Outputs(class_names=tuple(dataset.class_names), dense=dense)
+            outputs = Outputs(class_names=tuple(dataset.class_names), **kind)
     if spread and outputs.kind != "maps":
         raise UserError(f"A spread is predicted for maps of numbers; {dataset.name} has {outputs.kind}.")
     return outputs
@@ -153,9 +158,15 @@ def outputs_from_json(values: Mapping[str, Any]) -> Outputs:
         masks=tuple(values.get("masks", ())),
         dense=values.get("dense", False),
         spread=values.get("spread", False),
+        steps=values.get("steps", False),
     )
 
 
-def _ndim(dataset: Dataset, field: str) -> int:
-    """Number of axes of a field; 0 where there is no record."""
-    return next((np.ndim(source[0][field]) for source in dataset.splits.values() if len(source)), 0)
+def is_sequential(dataset: Dataset) -> bool:
+    """Whether its records are sequences, not images."""
+    return "sequence" in _first(dataset)
+
+
+def _first(dataset: Dataset) -> Mapping[str, Any]:
+    """A record of the data, empty where there is none."""
+    return next((source[0] for source in dataset.splits.values() if len(source)), {})

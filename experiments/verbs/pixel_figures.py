@@ -151,6 +151,26 @@ def curves(
     return figure
 
 
+def over_floor(lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Error against the floor that the data state, in groups of pixels; dashed where they are equal.
+
+    Args:
+        lines: name → root mean squares of floor and error (G,) each, in standard deviations of the target.
+    """
+    figure = new_figure(4.6, 3.6)
+    axes = figure.add_subplot()
+    every = np.concatenate([np.concatenate(line) for line in lines.values()])
+    ends = [0.8 * every[every > 0].min(), 1.25 * every.max()]
+    axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1.2)
+    for (name, (floor, error)), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
+        axes.plot(floor, error, color=colour, marker=marker, markersize=4, linewidth=1.4, label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    dress(axes, "floor (standard deviations)", "error (standard deviations)")
+    axes.legend(fontsize=SMALL, frameon=False)
+    return figure
+
+
 def precision_recall(lines: Mapping[str, tuple[np.ndarray, np.ndarray, float]], *, share: float | None) -> Figure:
     """Purity against completeness of pixels.
 

@@ -10,7 +10,14 @@ from zoo_experiments.verbs import figures, pixel_figures
 from zoo_experiments.verbs.experiment import Setup
 from zoo_experiments.verbs.explaining import as_drawn
 from zoo_experiments.verbs.pixel_figures import Panel
-from zoo_experiments.verbs.pixel_scores import completeness_of, precision_recall_of, score_by_image, spectra_of
+from zoo_experiments.verbs.pixel_scores import (
+    completeness_of,
+    has_floor,
+    over_floor_of,
+    precision_recall_of,
+    score_by_image,
+    spectra_of,
+)
 
 SHOWN = 4
 # Places of the typical examples in the order of their scores.
@@ -52,6 +59,8 @@ def drawn(
         found["completeness"] = pixel_figures.curves(*complete, x_label="magnitude", y_label=label)
     if made.outputs.kind == "maps" and (power := spectra_of(made, predictions, source)) is not None:
         found["spectra"] = pixel_figures.spectra(*power)
+    if has_floor(made, source):
+        found["floor"] = pixel_figures.over_floor(over_floor_of(made, raw, source))
     if made.outputs.spread:
         found["standardised"] = pixel_figures.standardised_errors(_standardised(made, predictions, source))
     for name in properties_of(made, source):

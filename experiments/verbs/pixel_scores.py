@@ -10,6 +10,7 @@ from zoo import train
 from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs.experiment import Setup, dense_task
 from zoo_experiments.verbs.pixels import Meter, by_image, each, merged, rows_of
+from zoo_experiments.verbs.statistics import mean_row
 
 # What a report counts and does not score.
 COUNTS = ("count", "images", "boundary_images")
@@ -23,7 +24,8 @@ MAGNITUDE_BINS = 8
 def pixel_scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[str, Any]]:
     """Metrics with intervals of a network's raw outputs (N, …, K) against the truth of the records.
 
-    Those of a class, mask or target have its name behind theirs.
+    Those of a class, mask or target have its name behind theirs. `dice` counts the pixels of all images together, in
+    which large objects rule; `dice_by_image` is the mean over the images of what is right in each.
 
     Args:
         made: functions of the run.
@@ -34,6 +36,10 @@ def pixel_scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict
     rows = [row for meter in meters(made, source) for row in rows_of(by_image(meter, raw, batch), meter.report)]
     if has_objects(made, source):
         rows += rows_of(object_sums(raw, source), object_numbers)
+    if has_floor(made, source):
+        rows += rows_of(floor_sums(made, raw, source), lambda sums: floor_numbers(sums, made.outputs.names))
+    if not made.outputs.targets:
+        rows.append(mean_row("dice_by_image", score_by_image(made, raw, source), what="images"))
     single = len(made.outputs.names) == 1
     rows = [{**row, "name": row["name"].replace("_of ", " ")} for row in rows if not (single and "_of " in row["name"])]
     return [row for row in rows if row["name"].split(" ")[0] not in COUNTS]
@@ -48,10 +54,9 @@ def score_by_image(made: Setup, raw: np.ndarray, source: ArraySource) -> np.ndar
     outputs = made.outputs
     if outputs.targets:
         scale = np.asarray(outputs.scale)
-        errors = (np.asarray(made.task.predict(raw))[..., : len(scale)] - source.arrays["target"]) / scale
-        valid = source.arrays.get("valid", np.ones(errors.shape[:-1])) > 0
-        total = np.where(valid[..., None], errors**2, 0).reshape(len(errors), -1).sum(1)
-        count = valid.reshape(len(errors), -1).sum(1) * len(scale)
+        errors, counted = _errors(made, raw, source)
+        total = ((errors / scale) ** 2).reshape(len(errors), -1).sum(1)
+        count = counted.reshape(len(errors), -1).sum(1) * len(scale)
         return -np.sqrt(np.where(count > 0, total / np.maximum(count, 1), np.nan))
     meter = Meter(made.task.metrics, made.task.finalise)
     sums = by_image(meter, raw, truth_of(made, source))
@@ -149,6 +154,55 @@ def object_numbers(sums: Any) -> dict[str, Any]:
         "object_average_precision": "average_precision",
     }
     return {name: report[what] for name, what in wanted.items() if report[what] is not None}
+
+
+def has_floor(made: Setup, source: ArraySource) -> bool:
+    """Whether the records say how well each number can be known from its pixel alone: a field `floor` (N, …, D)."""
+    return made.outputs.kind == "maps" and np.shape(source.arrays.get("floor", ())) == source.arrays["target"].shape
+
+
+def floor_sums(made: Setup, raw: np.ndarray, source: ArraySource) -> dict[str, np.ndarray]:
+    """Squared errors and squared floors of every image and target, (N, D), over the pixels that count."""
+    errors, counted = _errors(made, raw, source)
+    axes = tuple(range(1, errors.ndim - 1))
+    floor = source.arrays["floor"].astype(np.float64)
+    return {
+        "error": np.where(counted, errors**2, 0).sum(axes),
+        "floor": np.where(counted, floor**2, 0).sum(axes),
+    }
+
+
+def floor_numbers(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """`error_over_floor_of` each target: root mean squared error beside the root mean squared floor, which only what
+    stands in other pixels can beat."""
+    ratio = np.sqrt(sums["error"] / np.where(sums["floor"] > 0, sums["floor"], np.inf))
+    return {"error_over_floor_of": dict(zip(names, ratio.tolist(), strict=True))}
+
+
+def over_floor_of(
+    made: Setup, raw: np.ndarray, source: ArraySource, *, groups: int = 10
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Target → root mean squares of floor and error in groups of equally many pixels by their floor, (G,) each.
+
+    In standard deviations of the target.
+    """
+    errors, counted = _errors(made, raw, source)
+    lines = {}
+    for d, name in enumerate(made.outputs.names):
+        there = counted[..., 0]
+        floor, error = (values[..., d][there] / made.outputs.scale[d] for values in (source.arrays["floor"], errors))
+        parts = np.array_split(np.argsort(floor, kind="stable"), groups)
+        both = [(np.sqrt((floor[p] ** 2).mean()), np.sqrt((error[p] ** 2).mean())) for p in parts if len(p)]
+        lines[name] = tuple(np.array(both).T)
+    return lines
+
+
+def _errors(made: Setup, raw: np.ndarray, source: ArraySource) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of maps (N, …, D) in the units of the targets, and which pixels count, (N, …, 1) bool."""
+    truth = source.arrays["target"]
+    errors = np.asarray(made.task.predict(raw))[..., : truth.shape[-1]].astype(np.float64) - truth
+    valid = source.arrays.get("valid", np.ones(truth.shape[:-1])) > 0
+    return np.where(valid[..., None], errors, 0), valid[..., None]
 
 
 def completeness_of(

@@ -12,7 +12,14 @@ import numpy as np
 from zoo import registry, train
 from zoo.layers import angle_filter
 from zoo_datasets.loading.records import ArraySource
-from zoo_experiments.verbs import figures, pixel_figures, pixel_reporting, score_figures
+from zoo_experiments.verbs import (
+    figures,
+    pixel_figures,
+    pixel_reporting,
+    score_figures,
+    sequence_figures,
+    sequence_reporting,
+)
 from zoo_experiments.verbs.evaluating import value_of
 from zoo_experiments.verbs.experiment import Setup, as_json
 from zoo_experiments.verbs.explaining import (
@@ -28,6 +35,7 @@ from zoo_experiments.verbs.explaining import (
     typical,
 )
 from zoo_experiments.verbs.runs import Run
+from zoo_experiments.verbs.statistics import shares_by
 
 METHODS = ("saliency", "smooth_grad", "integrated_gradients", "grad_cam", "occlusion")
 SHOWN = 12
@@ -38,6 +46,9 @@ TOLD = {
     "roc_auc": "area under the ROC curve",
     "average_precision": "mean purity over completeness",
     "r2": "R²",
+    "bits": "bits per step",
+    "dice": "Dice coefficient of all pixels",
+    "dice_by_image": "Dice coefficient, mean over images",
     "rmse": "root mean squared error",
     "mae": "mean absolute error",
     "sigma_nmad": "σ_NMAD of Δz / (1 + z)",
@@ -65,12 +76,14 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
         drawn |= pixel_reporting.drawn(part, source, outputs, credit=credit, colours=colours)
         for part, outputs in made.parts(raw)[1:]:
             drawn |= _scatter(part, np.asarray(part.task.predict(outputs)), source.arrays["target"])
+    elif made.field == "sequence":
+        unit = _time_unit(run)
+        drawn |= sequence_reporting.drawn(made, state.averaged, source, raw, unit=unit)
+        if not made.outputs.steps:
+            drawn |= _of_whole(made, source, raw, sums, credit, unit)
     else:
         predictions, truth = np.asarray(made.task.predict(raw)), source.arrays[made.outputs.truth]
-        if made.outputs.targets:
-            drawn |= _of_numbers(made, source, predictions, truth, credit)
-        else:
-            drawn |= _of_classes(made, source, predictions, truth, credit, train.finalise(made.task, sums))
+        drawn |= _of_whole(made, source, raw, sums, credit)
         explained = explain_records(
             made,
             state.averaged,
@@ -120,6 +133,24 @@ def extremes(goodness: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return order[::-1][:count], order[:count]
 
 
+def _of_whole(
+    made: Setup, source: ArraySource, raw: np.ndarray, sums: Mapping[str, Any], credit: str, unit: str = ""
+) -> dict[str, figures.Figure]:
+    """Figures of classes or numbers of whole images or sequences; `unit` is that of the times of sequences."""
+    predictions, truth = np.asarray(made.task.predict(raw)), source.arrays[made.outputs.truth]
+    if made.outputs.targets:
+        return _of_numbers(made, source, predictions, truth, credit, unit)
+    return _of_classes(made, source, predictions, truth, credit, train.finalise(made.task, sums), unit)
+
+
+def _gallery(
+    made: Setup, source: ArraySource, chosen: np.ndarray, titles: list[str], *, credit: str, unit: str, **more: Any
+) -> figures.Figure:
+    if made.field == "sequence":
+        return sequence_reporting.gallery(made, source, chosen, titles, credit=credit, unit=unit, **more)
+    return figures.gallery(_first_look(made, source, chosen), titles, credit=credit, **more)
+
+
 def _of_classes(
     made: Setup,
     source: ArraySource,
@@ -127,6 +158,7 @@ def _of_classes(
     labels: np.ndarray,
     credit: str,
     numbers: Mapping[str, Any],
+    unit: str,
 ) -> dict[str, figures.Figure]:
     names, predicted = made.class_names, probabilities.argmax(1)
 
@@ -135,7 +167,7 @@ def _of_classes(
             figures.caption(names[labels[i]], names[predicted[i]], probabilities[i, predicted[i]]) for i in chosen
         ]
         colours = [figures.RIGHT if predicted[i] == labels[i] else figures.WRONG for i in chosen]
-        return figures.gallery(_first_look(made, source, chosen), titles, colours=colours, credit=credit)
+        return _gallery(made, source, chosen, titles, colours=colours, credit=credit, unit=unit)
 
     matrix = np.asarray(numbers["confusion"])
     best, worst = extremes(probabilities[np.arange(len(labels)), labels], SHOWN)
@@ -151,11 +183,14 @@ def _of_classes(
         drawn["detection"] = score_figures.detection({"network": positive}, {"network": labels}, positive=names[1])
         others = np.flatnonzero(labels == 0)
         drawn["false_positives"] = shown(others[np.argsort(-positive[others], kind="stable")][:SHOWN])
+    for prop in pixel_reporting.properties_of(made, source):
+        line = shares_by(predicted == labels, source.arrays[prop])
+        drawn[f"against_{prop}"] = sequence_figures.against({"network": line}, x_label=prop, y_label="accuracy")
     return drawn
 
 
 def _of_numbers(
-    made: Setup, source: ArraySource, predictions: np.ndarray, truth: np.ndarray, credit: str
+    made: Setup, source: ArraySource, predictions: np.ndarray, truth: np.ndarray, credit: str, time_unit: str
 ) -> dict[str, figures.Figure]:
     drawn = _scatter(made, predictions, truth)
     name, unit = next(iter(made.outputs.targets.items()))
@@ -168,7 +203,7 @@ def _of_numbers(
         titles = [
             f"true {truth[i, 0]:.3g} {unit}\npred. {predictions[i, 0]:.3g} {unit}".replace(" \n", "\n") for i in chosen
         ]
-        return figures.gallery(_first_look(made, source, chosen), titles, credit=credit)
+        return _gallery(made, source, chosen, titles, credit=credit, unit=time_unit)
 
     best, worst = extremes(-np.abs(predictions[:, 0] - truth[:, 0]), SHOWN)
     return {**drawn, "worst": shown(worst), "best": shown(best)}
@@ -195,6 +230,8 @@ def first_kernels(made: Setup, variables: Mapping[str, Any]) -> np.ndarray | Non
 
     Kernels over folded pixels, (k, k, f²·C, K), are unfolded to (f·k, f·k, C, K).
     """
+    if made.field == "sequence":
+        return None
     for layer in layer_names(made):
         node = variables["params"]
         for part in layer.split("/"):
@@ -223,6 +260,11 @@ def _reliability(bins: np.ndarray) -> figures.Figure:
 
 def _notes(explained: Explained) -> list[str]:
     return [f"{method.replace('_', ' ').capitalize()}: {note}" for method, note in explained.notes.items()]
+
+
+def _time_unit(run: Run) -> str:
+    about = described(run.experiment)
+    return "days" if about is not None and "times: days" in about.units else ""
 
 
 def _about(run: Run) -> dict[str, str]:

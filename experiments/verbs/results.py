@@ -21,7 +21,7 @@ from zoo_experiments.verbs.tables import Table
 
 STORE = Path(zoo_experiments.__file__).with_name("results.json")
 # Metrics of which less is better.
-LESS = ("nll", "ece", "rmse", "mae", "bias", "sigma_nmad", "outliers")
+LESS = ("nll", "bits", "ece", "rmse", "mae", "bias", "sigma_nmad", "outliers")
 
 
 def stored(path: Path = STORE) -> dict[str, Any]:

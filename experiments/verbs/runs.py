@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,7 @@ import jax
 
 from zoo import train
 from zoo.errors import UserError, closest
-from zoo_experiments.verbs.experiment import Experiment, Setup, as_json, differences, from_json, make, setup
+from zoo_experiments.verbs.experiment import Experiment, Field, Setup, as_json, differences, from_json, make, setup
 from zoo_experiments.verbs.outputs import Outputs, outputs_from_json
 
 _PACKAGES = (
@@ -40,7 +40,10 @@ class Run:
         name: name of the experiment.
         experiment: its settings.
         outputs: what the outputs of its network mean.
-        shape: (H, W, C) of its preprocessed images.
+        shape: (H, W, C) of its preprocessed images, or (T, …) of its sequences.
+        field: field of the records that its network takes, `image` or `sequence`.
+        channels: name of each channel of its sequences → its unit.
+        vocabulary: what the whole numbers of its sequences of symbols stand for.
     """
 
     folder: Path
@@ -48,6 +51,9 @@ class Run:
     experiment: Experiment
     outputs: Outputs
     shape: tuple[int, ...]
+    field: Field = "image"
+    channels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    vocabulary: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -70,7 +76,20 @@ class Run:
         """The functions of the run, with the splits asked for in memory."""
         if splits:
             return setup(self.experiment, splits=splits, outputs=self.outputs)
-        return make(self.experiment, self.outputs, self.shape)
+        return make(self.experiment, self.outputs, self.shape, **_of_sequences(self))
+
+    def require_vocabulary(self, data: str, vocabulary: Sequence[str]) -> None:
+        """Refuse sequences of symbols whose numbers stand for other symbols than those the network was trained on.
+
+        Raises:
+            UserError: says both.
+        """
+        if self.vocabulary and tuple(vocabulary) != self.vocabulary:
+            raise UserError(
+                f"The numbers of {data} stand for {len(vocabulary)} symbols {''.join(vocabulary)!r}, the network of "
+                f"{self.folder} was trained on {len(self.vocabulary)} symbols {''.join(self.vocabulary)!r}; they "
+                "should be the same."
+            )
 
     def weights(self, made: Setup) -> train.Restored:
         """The weights the run keeps (`select`), as a restored state.
@@ -83,6 +102,11 @@ class Run:
         if restored is None:
             raise UserError(f"{self.folder} holds no checkpoint yet: `zoo train {self.name}` makes one.")
         return restored
+
+
+def _of_sequences(made: Run | Setup) -> dict[str, Any]:
+    """What is said of inputs where they are sequences."""
+    return {name: getattr(made, name) for name in ("field", "channels", "vocabulary")}
 
 
 def warn(text: str) -> None:
@@ -102,6 +126,8 @@ def start_run(folder: Path, name: str, made: Setup) -> Run:
         "data": {
             **made.outputs.as_json(),
             "image_shape": list(made.shape),
+            # As they are read again.
+            **({} if made.field == "image" else {**_of_sequences(made), "vocabulary": list(made.vocabulary)}),
             "records": {split: len(source) for split, source in made.data.items()},
         },
     }
@@ -200,4 +226,7 @@ def _run(folder: Path, config: Mapping[str, Any]) -> Run:
         experiment,
         outputs_from_json(config["data"]),
         tuple(config["data"]["image_shape"]),
+        config["data"].get("field", "image"),
+        config["data"].get("channels", {}),
+        tuple(config["data"].get("vocabulary", ())),
     )

@@ -85,6 +85,49 @@ def regression_summary(predictions: np.ndarray, targets: np.ndarray, names: Sequ
     return rows
 
 
+def mean_row(name: str, values: np.ndarray, *, what: str = "examples") -> dict[str, Any]:
+    """The mean of numbers (N,), NaN left out, with a bootstrap interval over them; a row as in `summary`."""
+    there = values[np.isfinite(values)]
+    if not there.size:
+        return {"name": name, "value": 0.0, "interval": [0.0, 1.0], "method": "none", "count": 0}
+    row = _bootstrap(name, lambda i: there[i[0]].mean(axis=-1), [np.arange(len(there))])
+    return {**row, "method": f"{row['method']} of {what}"}
+
+
+def shares_by(hits: np.ndarray, quantity: np.ndarray, *, groups: int = 10) -> tuple[np.ndarray, ...]:
+    """Share of hits in groups of equal size along a quantity, with Wilson's interval.
+
+    Args:
+        hits: (N,) yes or no.
+        quantity: (N,) numbers.
+        groups: how many at most; a group has at least 20 members, or is the only one.
+
+    Returns:
+        For each group the median of the quantity, the share, and the ends of its interval.
+    """
+    order = np.argsort(quantity, kind="stable")
+    parts = np.array_split(order, max(1, min(groups, len(order) // 20)))
+    shares = [float(np.mean(hits[part])) for part in parts]
+    ends = [train.interval(np.sum(hits[part]), len(part)) for part in parts]
+    low, high = np.array(ends).T
+    return np.array([np.median(quantity[part]) for part in parts]), np.array(shares), low, high
+
+
+def shares_kept(hits: np.ndarray, uncertainty: np.ndarray, *, points: int = 20) -> tuple[np.ndarray, ...]:
+    """Share of hits among the most certain, against the share of all that these are, with Wilson's interval.
+
+    Args:
+        hits: (N,) yes or no.
+        uncertainty: (N,) smaller is more certain.
+        points: of the line, from 1 / points to 1.
+    """
+    order = np.argsort(uncertainty, kind="stable")
+    counts = np.unique(np.maximum(np.rint(np.linspace(1 / points, 1, points) * len(order)), 1).astype(int))
+    found = np.cumsum(hits[order])[counts - 1]
+    low, high = np.array([train.interval(h, n) for h, n in zip(found, counts, strict=True)]).T
+    return counts / len(order), found / counts, low, high
+
+
 def roc_auc(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """Area under the ROC curve: share of pairs in which the positive has the larger score, ties half (…, n), (…, p)."""
     n, p = negatives.shape[-1], positives.shape[-1]

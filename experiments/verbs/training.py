@@ -50,7 +50,7 @@ def train_experiment(
     evaluation = made.evaluation()
     if progress:
         sizes = ", ".join(f"{len(source)} {split}" for split, source in made.data.items())
-        warn(f"{name}: {experiment.model} on {sizes} images {made.shape}, {made.steps} steps → {folder}")
+        warn(f"{name}: {experiment.model} on {sizes} {made.field}s {made.shape}, {made.steps} steps → {folder}")
     with train.Checkpoints(run.file("checkpoints"), say=warn) as checkpoints:
         state = train.fit(
             parallel,
@@ -63,7 +63,7 @@ def train_experiment(
             monitor=made.outputs.score,
             checkpoints=checkpoints,
             log=folder,
-            batches_per_epoch=len(made.data["train"]) / experiment.batch_size,
+            batches_per_epoch=made.batches_per_epoch,
             progress=progress,
         )
         if experiment.select == "best":

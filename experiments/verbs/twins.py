@@ -4,7 +4,8 @@ A twin computes what `zoo.create(name, …)` does for the same options — kerne
 dropout, head — written as one would write it in PyTorch. It takes images channels first and flattens channels last,
 so that its weights are ours but for the order of axes. Both make their layers in the same order: that is how weights
 are matched (`links`), and nothing may be left over on either side. The group-equivariant networks expand their kernels
-to all poses and convolve plainly, by tables that are worked out anew here.
+to all poses and convolve plainly, by tables that are worked out anew here. Recurrent layers are PyTorch's own, which
+have a second bias: it is held at zero, but for the block inside the reset gate of the GRU, which we have too.
 
 PyTorch is imported when a twin is made: it belongs to the extra `parity`.
 """
@@ -65,10 +66,12 @@ class Link(NamedTuple):
     Attributes:
         path: ours, such as `("params", "stage1_conv1", "kernel")`.
         name: the twin's, as in its `state_dict`.
+        first: row of the twin's tensor at which our array begins; what stands before is no weight of ours.
     """
 
     path: tuple[str, ...]
     name: str
+    first: int = 0
 
 
 def links(net: "torch.nn.Module", model: nn.Module, shape: tuple[int, ...]) -> tuple[Link, ...]:
@@ -80,17 +83,17 @@ def links(net: "torch.nn.Module", model: nn.Module, shape: tuple[int, ...]) -> t
         WeightsError: a layer or an array is left over on one side, or shapes differ.
     """
     ours = list(_arrays_by_module(model, shape).items())
-    theirs = [(name, tensors) for name, module in net.named_modules() if (tensors := _own_tensors(module))]
+    theirs = [layer for name, module in net.named_modules() for layer in _layers_with_weights(name, module)]
     found, problems = [], []
     if len(ours) != len(theirs):
         problems.append(f"{len(ours)} layers with weights here, {len(theirs)} there")
     for (path, arrays), (name, tensors) in zip(ours, theirs, strict=False):
-        there = {_our_name(key, arrays): (key, _our_shape(tensor.shape)) for key, tensor in tensors.items()}
+        there = {_our_name(key, arrays): tensor for key, tensor in tensors.items()}
         here = {key: array_shape for key, (_, array_shape) in arrays.items()}
-        if here != {key: tensor_shape for key, (_, tensor_shape) in there.items()}:
+        if here != {key: tensor.shape for key, tensor in there.items()}:
             problems.append(f"{'/'.join(path)} {here}, there {name} {there}")
             continue
-        found += [Link((arrays[key][0], *path, key), f"{name}.{there[key][0]}") for key in arrays]
+        found += [Link((arrays[key][0], *path, key), f"{name}.{there[key].name}", there[key].first) for key in arrays]
     if problems:
         raise WeightsError(f"{type(model).__name__} and its twin differ:\n  " + "\n  ".join(problems))
     return tuple(found)
@@ -113,9 +116,10 @@ def load_from_flax(net: "torch.nn.Module", model: nn.Module, variables: Any, sha
         for link in pairs:
             value = np.asarray(flat[link.path])
             value = np.moveaxis(value, (-1, -2), (0, 1)) if value.ndim > 1 else value
-            if value.shape != tuple(tensors[link.name].shape):
-                raise WeightsError(f"{'/'.join(link.path)} is {value.shape}, {link.name} {tensors[link.name].shape}.")
-            tensors[link.name].copy_(torch.from_numpy(np.array(value)))
+            tensor = tensors[link.name][link.first :] if link.first else tensors[link.name]
+            if value.shape != tuple(tensor.shape):
+                raise WeightsError(f"{'/'.join(link.path)} is {value.shape}, {link.name} {tensor.shape}.")
+            tensor.copy_(torch.from_numpy(np.array(value)))
 
 
 def to_flax(tensors: Mapping[str, "torch.Tensor"], pairs: tuple[Link, ...]) -> dict[str, Any]:
@@ -124,7 +128,7 @@ def to_flax(tensors: Mapping[str, "torch.Tensor"], pairs: tuple[Link, ...]) -> d
     for link in pairs:
         if link.name in tensors:
             # A copy: PyTorch's optimisers write in place.
-            value = np.array(tensors[link.name].detach().cpu().numpy())
+            value = np.array(tensors[link.name].detach().cpu().numpy())[link.first or None :]
             *parents, leaf = link.path
             node = functools.reduce(lambda node, key: node.setdefault(key, {}), parents, tree)
             node[leaf] = jnp.asarray(np.moveaxis(value, (0, 1), (-1, -2)) if value.ndim > 1 else value)
@@ -152,9 +156,37 @@ def _arrays_by_module(model: nn.Module, shape: tuple[int, ...]) -> dict[tuple[st
     return found
 
 
-def _own_tensors(module: "torch.nn.Module") -> dict[str, "torch.Tensor"]:
+class _Tensor(NamedTuple):
+    """Part of a tensor that is an array of ours: name in its module, our order of axes, first row."""
+
+    name: str
+    shape: tuple[int, ...]
+    first: int = 0
+
+
+def _layers_with_weights(name: str, module: "torch.nn.Module") -> list[tuple[str, dict[str, _Tensor]]]:
+    """Of one module, its name and tensors as our layers have them: a recurrent one has a layer for each direction."""
     tensors = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
-    return {name: tensor for name, tensor in tensors.items() if name not in ("num_batches_tracked", "places")}
+    shapes = {key: _our_shape(tensor.shape) for key, tensor in tensors.items()}
+    if isinstance(module, require_torch().nn.RNNBase):
+        return [(name, _recurrent_tensors(module, shapes, way)) for way in _directions(module)]
+    own = {key: _Tensor(key, shape) for key, shape in shapes.items() if key not in ("num_batches_tracked", "places")}
+    return [(name, own)] if own else []
+
+
+def _directions(module: "torch.nn.RNNBase") -> tuple[str, ...]:
+    """Endings of the names of a layer's tensors."""
+    return ("_l0", "_l0_reverse") if module.bidirectional else ("_l0",)
+
+
+def _recurrent_tensors(
+    module: "torch.nn.RNNBase", shapes: Mapping[str, tuple[int, ...]], way: str
+) -> dict[str, _Tensor]:
+    theirs = {"input": f"weight_ih{way}", "recurrent": f"weight_hh{way}", "bias": f"bias_ih{way}"}
+    found = {ours: _Tensor(key, shapes[key]) for ours, key in theirs.items()}
+    if module.mode == "GRU":
+        found["recurrent_bias"] = _Tensor(f"bias_hh{way}", (module.hidden_size,), 2 * module.hidden_size)
+    return found
 
 
 def _our_name(name: str, arrays: Mapping[str, Any]) -> str:
@@ -290,7 +322,82 @@ def _classes() -> types.SimpleNamespace:
         def forward(self, x: "torch.Tensor") -> "torch.Tensor":
             return self.enlarge(self.inner(x)) + self.score(x)
 
-    made = (Apply, Residual, PosedConv, FieldNorm, Level, Unpooled, Fitted, Scores)
+    class Recurrent(torch.nn.Module):
+        """One of PyTorch's recurrent layers: (B, T, C) → h of all steps (B, T, H), and at the end (B, H)."""
+
+        def __init__(self, layer: "torch.nn.RNNBase") -> None:
+            super().__init__()
+            self.layer = layer
+            for way in _directions(layer):
+                bias = getattr(layer, f"bias_hh{way}")
+                torch.nn.init.zeros_(bias)
+                if layer.mode == "GRU":
+                    inner = torch.arange(len(bias)) >= 2 * layer.hidden_size
+                    bias.register_hook(lambda gradient, inner=inner: gradient * inner)
+                else:
+                    bias.requires_grad_(False)
+
+        def forward(self, x: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+            steps, end = self.layer(x)
+            end = end[0] if isinstance(end, tuple) else end
+            return steps, end.movedim(0, 1).flatten(1)
+
+    class RecurrentNet(torch.nn.Module):
+        """Recurrent layers with dropout between them, and a read-out of (B, T, H): (B, C, T) → (B, H) or (B, T, H)."""
+
+        def __init__(self, layers: Layers, dropout: float, readout: str) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleList(layers)
+            self.dropout = torch.nn.Dropout(dropout)
+            self.readout = readout
+            if readout == "attention":
+                last = layers[-1].layer
+                self.attention = torch.nn.Linear(last.hidden_size * (1 + last.bidirectional), 1, bias=False)
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            x = x.movedim(1, 2)
+            for i, layer in enumerate(self.layers):
+                x, end = layer(self.dropout(x) if i else x)
+            if self.readout == "attention":
+                return (x * self.attention(x.tanh()).softmax(dim=1)).sum(1)
+            return {"last": end, "mean": x.mean(1), "steps": x}[self.readout]
+
+    class ConvStates(torch.nn.Module):
+        """Layers of a convolutional LSTM: (B, C, T, H, W) → h of the last one at all steps."""
+
+        def __init__(self, before: int, widths: tuple[int, ...], conv: Callable) -> None:
+            super().__init__()
+            self.widths, self.mode = widths, conv(1, 1).padding_mode
+            for i, width in enumerate(widths, start=1):
+                self.add_module(f"layer{i}_input", conv(before, 4 * width))
+                if i == 1:
+                    # Made after the first convolution, as ours are.
+                    self.states = torch.nn.ParameterDict()
+                recurrent = conv(width, 4 * width)
+                self.states[f"layer{i}_recurrent"] = recurrent.weight
+                self.states[f"layer{i}_bias"] = torch.nn.Parameter(torch.zeros(4 * width))
+                before = width
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            functional, steps = torch.nn.functional, x.shape[2]
+            frames = x.movedim(2, 0)
+            for i, width in enumerate(self.widths, start=1):
+                weight, bias = self.states[f"layer{i}_recurrent"], self.states[f"layer{i}_bias"]
+                before, after = (weight.shape[-1] - 1) // 2, weight.shape[-1] // 2
+                from_input = getattr(self, f"layer{i}_input")(frames.flatten(0, 1)) + bias[:, None, None]
+                h = c = frames.new_zeros(frames.shape[1], width, *frames.shape[3:])
+                states = []
+                for products in from_input.unflatten(0, (steps, -1)):
+                    mode = "constant" if self.mode == "zeros" else "circular"
+                    padded = functional.pad(h, (before, after) * 2, mode=mode)
+                    i, f, g, o = (products + functional.conv2d(padded, weight)).chunk(4, dim=1)
+                    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                    h = o.sigmoid() * c.tanh()
+                    states.append(h)
+                frames = torch.stack(states)
+            return frames.movedim(0, 2)
+
+    made = (Apply, Residual, PosedConv, FieldNorm, Level, Unpooled, Fitted, Scores, RecurrentNet, Recurrent, ConvStates)
     return types.SimpleNamespace(**{kind.__name__: kind for kind in made})
 
 
@@ -712,8 +819,66 @@ def _group_unet(model: models.GroupUNet, shape: tuple[int, ...]) -> Layers:
     return [_classes().Fitted(body, 2 ** (len(model.widths) - 1), model.padding)]
 
 
+def _numbers_only(model: models.RecurrentNet | models.WindowNet) -> None:
+    if model.symbols:
+        raise UserError(f"Twins of networks of sequences take numbers, symbols=0; got symbols={model.symbols}.")
+
+
+def _recurrent(model: models.RecurrentNet, shape: tuple[int, ...]) -> Layers:
+    _numbers_only(model)
+    nn, before, layers = require_torch().nn, shape[-1], []
+    for _ in range(model.layers):
+        options = {"batch_first": True, "bidirectional": model.bidirectional}
+        if model.cell == "rnn":
+            options["nonlinearity"] = model.activation
+        kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[model.cell]
+        layers.append(_classes().Recurrent(kind(before, model.width, **options)))
+        before = model.width * (1 + model.bidirectional)
+    body = _classes().RecurrentNet(layers, model.dropout, model.readout)
+    return [body, *_head(model, before), *_channels_first(model.readout == "steps")]
+
+
+def _channels_first(steps: bool) -> Layers:
+    """Outputs of steps (B, T, …, K) with the channels moved to where those of images are."""
+    return [_apply(lambda x: x.movedim(-1, 1))] if steps else []
+
+
+def _window(model: models.WindowNet, shape: tuple[int, ...]) -> Layers:
+    _numbers_only(model)
+    torch, before = require_torch(), shape[-1] * model.window
+
+    def past(x: "torch.Tensor") -> "torch.Tensor":
+        x = torch.nn.functional.pad(x, (model.window - 1, 0)).unfold(2, model.window, 1)
+        x = x.permute(0, 2, 3, 1).flatten(2)
+        return x[:, -1] if model.readout == "last" else x
+
+    layers: Layers = [_apply(past)]
+    for width in model.widths:
+        layers += [torch.nn.Linear(before, width), _relu(), torch.nn.Dropout(model.dropout)]
+        before = width
+    return [*layers, torch.nn.Linear(before, model.num_classes), *_channels_first(model.readout == "steps")]
+
+
+def _conv_lstm(model: models.ConvLSTM, shape: tuple[int, ...]) -> Layers:
+    torch = require_torch()
+    conv = functools.partial(_conv, model, kernel=model.kernel, bias=False)
+    body = _classes().ConvStates(shape[-1], model.widths, conv)
+    pools = {
+        "last": lambda x: _both(x[:, :, -1], (-2, -1)),
+        "steps": lambda x: _both(x, (-2, -1)).movedim(1, -1),
+        "frames": lambda x: x.movedim(1, -1),
+    }
+
+    def _both(x: "torch.Tensor", axes: tuple[int, ...]) -> "torch.Tensor":
+        return torch.cat([x.mean(axes), x.amax(axes)], dim=1)
+
+    features = model.widths[-1] * (1 if model.readout == "frames" else 2)
+    return [body, _apply(pools[model.readout]), *_head(model, features), *_channels_first(model.readout != "last")]
+
+
 _BUILDERS: Mapping[type[nn.Module], Callable[[Any, tuple[int, ...]], Layers]] = {
     models.Braai: _braai,
+    models.ConvLSTM: _conv_lstm,
     models.ConvNet: _convnet,
     models.DeepMerge: _deepmerge,
     models.FCN: _fcn,
@@ -723,10 +888,12 @@ _BUILDERS: Mapping[type[nn.Module], Callable[[Any, tuple[int, ...]], Layers]] = 
     models.GroupUNet: _group_unet,
     models.MLP: _mlp,
     models.MobileNetV2: _mobilenet,
+    models.RecurrentNet: _recurrent,
     models.ResNet: _resnet,
     models.SegNet: _segnet,
     models.UNet: _unet,
     models.VGG: _vgg,
+    models.WindowNet: _window,
 }
 
 # Names of the models that have a twin.

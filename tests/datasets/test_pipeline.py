@@ -340,3 +340,12 @@ def test_array_source_refuses_unequal_lengths():
         ArraySource({"image": np.zeros(3), "label": np.zeros(2)})
     with pytest.raises(DataError, match="at least one array"):
         ArraySource({})
+
+
+def test_workers_give_the_same_bucketed_batches():
+    """Two processes (3 s to start), resumed in the middle, equal none: the plan is picklable."""
+    source = ArraySource({"sequence": np.arange(44.0).reshape(11, 4), "length": np.arange(11) % 4 + 1})
+    options = {"batch_size": 4, "epochs": 2, "seed": 5, "buckets": (2, 4)}
+    expected = read_all(batches(source, **options))
+    assert {batch["sequence"].shape for batch in expected} == {(4, 2), (4, 4)}
+    equal(read_all(batches(source, workers=2, start=1, **options)), expected[1:])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +18,18 @@ from zoo_experiments.verbs.evaluating import value_of
 from zoo_experiments.verbs.experiment import Experiment, assemble, d4_unview, d4_views, require_truth
 from zoo_experiments.verbs.images import Images
 from zoo_experiments.verbs.outputs import Outputs, outputs_from_json, outputs_of
-from zoo_experiments.verbs.pixel_scores import completeness_of, object_numbers, object_sums
+from zoo_experiments.verbs.pixel_scores import (
+    completeness_of,
+    floor_numbers,
+    floor_sums,
+    has_floor,
+    object_numbers,
+    object_sums,
+    over_floor_of,
+)
 from zoo_experiments.verbs.pixels import Meter, by_image, each, flat, merged, rows_of
 from zoo_experiments.verbs.runs import open_run
+from zoo_experiments.verbs.statistics import mean_row
 
 SETTINGS = (
     *("--options", "widths=(4, 6)", "depth=1", "--epochs", "2", "--batch-size", "8", "--evaluations", "1"),
@@ -28,12 +38,12 @@ SETTINGS = (
 # Experiment → its tiny data, metrics that it must have, and figures.
 KINDS = {
     "ccd_tracks": (
-        {"dice", "dice track", "iou", "average_precision track", "boundary_f1", "accuracy", "nll"},
+        {"dice", "dice_by_image", "dice track", "iou", "average_precision track", "boundary_f1", "accuracy", "nll"},
         {"examples", "worst", "precision_recall", "reliability"},
     ),
     "stellar_maps": (
-        {"r2", "rmse", "rmse log_age", "coverage_68", "z_squared metallicity"},
-        {"examples", "examples_2", "worst_1", "standardised", "against_seeing"},
+        {"r2", "rmse", "rmse log_age", "coverage_68", "z_squared metallicity", "error_over_floor log_age"},
+        {"examples", "examples_2", "worst_1", "standardised", "against_seeing", "floor"},
     ),
     "baryons": ({"r2", "ratio_error", "correlation_min"}, {"examples", "worst", "spectra", "against_heated"}),
     "blends_masks": (
@@ -286,3 +296,36 @@ def test_objects_are_found_missed_and_invented():
     assert object_numbers(merged(sums, np.ones(1))) == {
         "object_completeness": 0.5, "object_purity": 0.5, "object_average_precision": pytest.approx(1 / 3),
     }  # fmt: skip
+
+
+def test_errors_beside_their_floor_by_hand():
+    """Two images of two pixels, one of which does not count: errors 3 and 4, floors 1 and 2; then 0 and floor 2."""
+    source = ArraySource(
+        {
+            "target": np.zeros((2, 1, 2, 1)),
+            "floor": np.array([[[[1.0], [2.0]]], [[[2.0], [9.0]]]]),
+            "valid": np.array([[[1, 1]], [[1, 0]]]),
+        }
+    )
+    made = SimpleNamespace(
+        outputs=SimpleNamespace(kind="maps", names=("mass",), scale=(2.0,)),
+        task=SimpleNamespace(predict=lambda raw: raw),
+    )
+    raw = np.array([[[[3.0], [4.0]]], [[[0.0], [np.nan]]]])
+    assert has_floor(made, source)
+    sums = floor_sums(made, raw, source)
+    np.testing.assert_allclose(sums["error"], [[25], [0]])
+    np.testing.assert_allclose(sums["floor"], [[5], [4]])
+    told = floor_numbers({name: values.sum(0) for name, values in sums.items()}, ("mass",))
+    assert told["error_over_floor_of"]["mass"] == pytest.approx(5 / 3)
+    floor, error = over_floor_of(made, raw, source, groups=3)["mass"]
+    np.testing.assert_allclose(floor, [0.5, 1, 1])
+    np.testing.assert_allclose(np.sort(error), [0, 1.5, 2])
+
+
+def test_a_mean_leaves_out_what_has_no_value():
+    row = mean_row("dice_by_image", np.array([0.5, np.nan, 1.0]), what="images")
+    assert row["value"] == pytest.approx(0.75)
+    assert row["count"] == 2
+    assert row["interval"] == [0.5, 1.0]
+    assert mean_row("dice_by_image", np.array([np.nan]))["count"] == 0

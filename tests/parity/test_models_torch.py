@@ -7,6 +7,8 @@ In float64 all tensors agree to 1e-10 of their norm: rounding is 1e-16, sums hav
 order, and fifty normalisations over few numbers multiply the difference by up to some hundred (ResNet-50 is the worst).
 """
 
+import functools
+import itertools
 import re
 
 import jax
@@ -16,6 +18,7 @@ import optax
 import pytest
 
 import zoo
+from zoo import taps
 from zoo.errors import UserError, WeightsError
 from zoo.layers import BatchNorm
 from zoo_experiments.verbs.twins import TWINS, links, load_from_flax, to_flax, twin
@@ -32,6 +35,8 @@ _CONVNET = {"num_classes": 3, "widths": (4, 6), "depths": (1, 2)}
 _UNET = {"num_classes": 3, "widths": (4, 5, 6)}
 _FCN = {"num_classes": 3, "widths": (4, 5, 6), "depths": (1, 1, 2), "dense": (7,)}
 _GROUP_UNET = {"num_classes": 3, "widths": (2, 3, 3), "depth": 1}
+
+_RECURRENT = {"num_classes": 3, "width": 5}
 
 # Full depth, little width: (name, options, shape of the inputs).
 CASES = {
@@ -91,6 +96,29 @@ CASES = {
     ),
     "c4_unet": ("c4_unet", {**_GROUP_UNET, "depth": 2, "group_pool": "mean"}, (4, 10, 10, 2)),
     "d4_unet": ("d4_unet", _GROUP_UNET, (4, 10, 10, 2)),
+    "rnn": ("rnn", _RECURRENT, (4, 7, 2)),
+    "rnn, rectified": ("rnn", {**_RECURRENT, "activation": "relu", "layers": 2, "readout": "mean"}, (4, 7, 2)),
+    "lstm": ("lstm", {**_RECURRENT, "layers": 2}, (4, 7, 2)),
+    "lstm, bidirectional": (
+        "lstm",
+        {**_RECURRENT, "layers": 2, "bidirectional": True, "readout": "attention"},
+        (4, 7, 2),
+    ),
+    "gru": ("gru", {**_RECURRENT, "layers": 2, "bidirectional": True}, (4, 7, 2)),
+    "gru, steps": ("gru", {**_RECURRENT, "readout": "steps"}, (4, 7, 2)),
+    "window": ("window", {"num_classes": 3, "window": 3, "widths": (6, 5)}, (4, 7, 2)),
+    "window, steps": ("window", {"num_classes": 3, "window": 3, "readout": "steps"}, (4, 7, 2)),
+    "conv_lstm": ("conv_lstm", {"num_classes": 3, "widths": (3, 4)}, (2, 4, 5, 6, 2)),
+    "conv_lstm, steps": (
+        "conv_lstm",
+        {"num_classes": 3, "widths": (3,), "readout": "steps"},
+        (2, 4, 5, 6, 2),
+    ),
+    "conv_lstm, frames": (
+        "conv_lstm",
+        {"num_classes": 3, "widths": (3,), "kernel": 4, "padding": "circular", "readout": "frames"},
+        (2, 4, 5, 6, 2),
+    ),
     "d4_unet, circular": ("d4_unet", {**_GROUP_UNET, "pool": "avg", "padding": "circular"}, (4, 10, 10, 2)),
 }
 # Beside those on the cards: a normalisation takes out the bias of the convolution before it.
@@ -119,7 +147,7 @@ def case(request, x64):
     variables = jax.tree.map_with_path(drawn, shapes)
     net = twin(model, shape).double()
     load_from_flax(net, model, variables, shape)
-    places = shape[:-1] if zoo.card(name).outputs == "pixels" else shape[:1]
+    places = jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct(shape, jnp.float64)).shape[:-1]
     labels = draw.integers(0, model.num_classes, places) if model.num_classes > 1 else draw.uniform(size=places)
     idle = (*zoo.card(name).idle, *IDLE.get(request.param, ()))
     return model, net, variables, draw.normal(size=shape), labels, idle
@@ -214,7 +242,9 @@ def test_training_step(case):
     expected = net(channels_first(x))
     expected_value = torch_loss_of(expected, labels)
     expected_value.backward()
-    expected_gradients = to_flax({name: p.grad.clone() for name, p in net.named_parameters()}, pairs)["params"]
+    expected_gradients = to_flax(
+        {name: p.grad.clone() for name, p in net.named_parameters() if p.requires_grad}, pairs
+    )["params"]
     optimiser.step()
     after = to_flax(net.state_dict(), pairs)
 
@@ -282,8 +312,70 @@ def test_what_has_no_twin_says_so():
         twin(nn.Dense(3), (2, 4))
     with pytest.raises(UserError, match="head='invariant', got 'dense'"):
         twin(zoo.create("d4_convnet", **_GROUP, head="dense"), (2, 8, 8, 2))
+    for name in ("lstm", "window"):
+        with pytest.raises(UserError, match="take numbers, symbols=0; got symbols=5"):
+            twin(zoo.create(name, num_classes=2, symbols=5), (2, 8))
     with pytest.raises(UserError, match="numbers=0; got numbers=2"):
         twin(zoo.create("unet", **_UNET, numbers=2), (2, 8, 8, 2))
+
+
+def recurrent_layers(tree, gru):
+    """PyTorch's names → arrays of a recurrent network of two layers in both directions, as one tree of ours."""
+    layers = {}
+    for layer, way in itertools.product((1, 2), ("forward", "backward")):
+        end = f"_l{layer - 1}" + ("_reverse" if way == "backward" else "")
+        found = {"input": tree[f"weight_ih{end}"].T, "recurrent": tree[f"weight_hh{end}"].T}
+        found["bias"] = tree[f"bias_ih{end}"]
+        if gru:
+            found["recurrent_bias"] = tree[f"bias_hh{end}"][-5:]
+        layers[f"layer{layer}_{way}"] = found
+    return layers
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_sequences_of_unequal_lengths_are_packed_ones(cell, x64):
+    """PyTorch's own network of two layers in both directions on `pack_padded_sequence`."""
+    import torch
+
+    lengths, draw = np.array([6, 1, 4]), np.random.default_rng(0)
+    theirs = getattr(torch.nn, cell.upper())(2, 5, num_layers=2, bidirectional=True, batch_first=True).double()
+    with torch.no_grad():
+        for name, tensor in theirs.named_parameters():
+            tensor.copy_(torch.from_numpy(draw.normal(0, 0.5, tensor.shape)))
+            if name.startswith("bias_hh"):
+                tensor[: -5 if cell == "gru" else None] = 0
+    x, weights = draw.normal(size=(3, 6, 2)), draw.normal(size=(3, 6, 10))
+
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        torch.from_numpy(x), torch.from_numpy(lengths), batch_first=True, enforce_sorted=False
+    )
+    steps, ends = theirs(packed)
+    steps, _ = torch.nn.utils.rnn.pad_packed_sequence(steps, batch_first=True, total_length=6)
+    (steps * torch.from_numpy(weights)).sum().backward()
+    ends = ends if cell == "lstm" else (ends,)
+
+    arrays = {name: tensor.detach().numpy() for name, tensor in theirs.named_parameters()}
+    params = recurrent_layers(arrays, cell == "gru")
+    # In PyTorch's order; a transformation sorts the keys.
+    layers = list(params)
+    model = zoo.create(cell, num_classes=1, width=5, layers=2, bidirectional=True, param_dtype=jnp.float64)
+    head = {"kernel": jnp.zeros((10, 1)), "bias": jnp.zeros(1)}
+    sequence = zoo.Sequence(jnp.asarray(x), lengths)
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def ours(params):
+        _, read = taps.read(model, {"params": {**params, "head": head}}, sequence, ["layer2", *layers])
+        outputs = jnp.where(sequence.valid[..., None], read["layer2"], 0)
+        return jnp.sum(outputs * weights), (outputs, [read[name][1] for name in layers])
+
+    gradients, (outputs, carries) = ours(params)
+    assert_norm_wise(outputs, steps.detach().numpy())
+    for part, end in zip(("hidden", "cell"), ends, strict=False):
+        got = jnp.stack([getattr(carry, part) for carry in carries])
+        assert_norm_wise(got, end.detach().numpy())
+    expected = {name: tensor.grad.numpy() for name, tensor in theirs.named_parameters()}
+    assert_norm_wise(gradients, recurrent_layers(expected, cell == "gru"))
 
 
 def test_unbiased_batch_norm_is_that_of_torch(x64):

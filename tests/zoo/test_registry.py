@@ -22,6 +22,7 @@ pytestmark = pytest.mark.smoke
 NAMES = zoo.names()
 CONVOLUTIONAL = [name for name in NAMES if "padding" in zoo.options(name)]
 SWITCHED = {"segnet"}
+WITHOUT_STRIDE = {"conv_lstm"}
 DECLARED = [(name, symmetry) for name in NAMES for symmetry in zoo.card(name).symmetries]
 
 
@@ -489,9 +490,13 @@ def test_inputs_that_cannot_be_meant_are_refused(name):
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_a_single_pixel_is_refused_or_padded(name):
-    """Networks with outputs per pixel pad what they are given, but for those that must turn with it."""
+    """Networks with outputs per pixel pad what they are given, but for those that must turn with it.
+
+    A network without a stride takes it as it is.
+    """
     shape = (1, *(1,) * (len(zoo.card(name).tiny_example) - 2), 2)
-    if zoo.card(name).outputs == "pixels" and "strict" not in zoo.options(name):
+    padded = zoo.card(name).outputs == "pixels" and "strict" not in zoo.options(name)
+    if padded or name in WITHOUT_STRIDE:
         initialise(name, shape)
         return
     message = refusal(ValueError, initialise, name, shape)

@@ -2,7 +2,7 @@
 
 from zoo.layers.arithmetic import Window, centre, conv_parameters, jump, output_size, receptive_field, seen_pixels
 from zoo.layers.checks import check_image
-from zoo.layers.convolution import Conv, Padding, check_padding, he_normal, pad_spatial, same_pads
+from zoo.layers.convolution import Conv, Padding, check_padding, convolve, he_normal, pad_spatial, same_pads
 from zoo.layers.filters import angle_filter, conv2d, edge_filter
 from zoo.layers.group import (
     Group,
@@ -32,6 +32,8 @@ from zoo.layers.pooling import (
     pad_to_multiple,
     unfold_pixels,
 )
+from zoo.layers.recurrence import GATES, Activation, Carry, CellName, recur, zero_carry
+from zoo.layers.sequence import Sequence, as_sequence, last_valid, mean_valid, reverse_valid, valid_steps
 from zoo.layers.stage import Norm, check_norm, conv_stage
 from zoo.layers.stochastic import Dropout, example_keys
 from zoo.layers.tap import Tap
@@ -46,7 +48,11 @@ from zoo.layers.unpooling import (
 )
 
 __all__ = [
+    "GATES",
+    "Activation",
     "BatchNorm",
+    "Carry",
+    "CellName",
     "Conv",
     "ConvTranspose",
     "Decoder",
@@ -56,9 +62,11 @@ __all__ = [
     "LiftingConv",
     "Norm",
     "Padding",
+    "Sequence",
     "Tap",
     "Window",
     "angle_filter",
+    "as_sequence",
     "avg_pool",
     "centre",
     "check_exact_side",
@@ -70,6 +78,7 @@ __all__ = [
     "conv_stage",
     "conv_transpose",
     "convolution_matrix",
+    "convolve",
     "crop_centre",
     "d4_inverse",
     "d4_product",
@@ -82,6 +91,7 @@ __all__ = [
     "group_pool",
     "he_normal",
     "jump",
+    "last_valid",
     "lifted_kernel",
     "masked_moments",
     "max_over",
@@ -89,11 +99,14 @@ __all__ = [
     "max_pool_with_switches",
     "max_unpool",
     "maximum",
+    "mean_valid",
     "merge_fields",
     "output_size",
     "pad_spatial",
     "pad_to_multiple",
     "receptive_field",
+    "recur",
+    "reverse_valid",
     "same_pads",
     "seen_pixels",
     "split_fields",
@@ -102,4 +115,6 @@ __all__ = [
     "unfold_pixels",
     "upsample_linear",
     "upsample_nearest",
+    "valid_steps",
+    "zero_carry",
 ]

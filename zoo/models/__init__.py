@@ -2,6 +2,7 @@
 
 from zoo.models import (
     braai,
+    conv_lstm,
     convnet,
     deepmerge,
     fcn,
@@ -10,13 +11,16 @@ from zoo.models import (
     group_unet,
     mlp,
     mobilenet,
+    recurrent,
     resnet,
     segnet,
     unet,
     vgg,
+    window,
 )
 from zoo.models.braai import Braai
 from zoo.models.card import Card, Symmetry
+from zoo.models.conv_lstm import ConvLSTM
 from zoo.models.convnet import ConvNet
 from zoo.models.deepmerge import DeepMerge
 from zoo.models.fcn import FCN
@@ -25,13 +29,16 @@ from zoo.models.group_convnet import GroupConvNet, GroupResNet
 from zoo.models.group_unet import GroupUNet
 from zoo.models.mlp import MLP
 from zoo.models.mobilenet import MobileNetV2
+from zoo.models.recurrent import RecurrentNet
 from zoo.models.resnet import ResNet
 from zoo.models.segnet import SegNet
 from zoo.models.unet import UNet
 from zoo.models.vgg import VGG
+from zoo.models.window import WindowNet
 
 FAMILIES = (
     braai,
+    conv_lstm,
     convnet,
     deepmerge,
     fcn,
@@ -40,10 +47,12 @@ FAMILIES = (
     group_unet,
     mlp,
     mobilenet,
+    recurrent,
     resnet,
     segnet,
     unet,
     vgg,
+    window,
 )
 
 __all__ = [
@@ -53,6 +62,7 @@ __all__ = [
     "VGG",
     "Braai",
     "Card",
+    "ConvLSTM",
     "ConvNet",
     "DeepMerge",
     "FilterNet",
@@ -60,8 +70,10 @@ __all__ = [
     "GroupResNet",
     "GroupUNet",
     "MobileNetV2",
+    "RecurrentNet",
     "ResNet",
     "SegNet",
     "Symmetry",
     "UNet",
+    "WindowNet",
 ]

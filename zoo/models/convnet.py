@@ -15,14 +15,33 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers import BatchNorm, Conv, Dropout, Padding, Tap, avg_pool, check_image, fold_pixels, global_pool, max_pool
+from zoo.layers import (
+    BatchNorm,
+    Conv,
+    Dropout,
+    Padding,
+    Sequence,
+    Tap,
+    as_sequence,
+    avg_pool,
+    check_image,
+    fold_pixels,
+    global_pool,
+    max_over,
+    max_pool,
+    mean_valid,
+    valid_steps,
+)
 from zoo.models.card import Card, Symmetry
 
 POOLS = {"max": max_pool, "avg": avg_pool}
 
 
 class ConvNet(nn.Module):
-    """(B, …, C) → logits (B, num_classes), for one to three spatial axes.
+    """(B, …, C) → logits (B, num_classes), for one to three spatial axes; or a `Sequence` of values (B, T, C).
+
+    A sequence is continued by zeros up to a multiple of the total stride, whatever stands beyond its length, and only
+    its own steps count in normalisation and at the end.
 
     Attributes:
         num_classes: number of outputs.
@@ -54,7 +73,9 @@ class ConvNet(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, inputs: jax.Array | Sequence, *, train: bool = False, mask: jax.Array | None = None
+    ) -> jax.Array:
         if len(self.widths) != len(self.depths):
             raise ValueError(f"widths {self.widths} and depths {self.depths} must name the same number of stages.")
         if min(self.kernel, self.fold, *self.widths, *self.depths) < 1:
@@ -67,6 +88,13 @@ class ConvNet(nn.Module):
         if self.head_pool not in ("mean", "max", "both"):
             raise ValueError(f"head_pool must be 'mean', 'max' or 'both', got {self.head_pool!r}.")
         stride = self.fold * 2 ** (len(self.widths) - 1)
+        lengths = None
+        if isinstance(inputs, Sequence):
+            if self.padding == "circular":
+                raise ValueError("A Sequence has no border to be wrapped around: set padding='zero'.")
+            sequence = as_sequence("ConvNet", inputs, channels=self.in_channels)
+            inputs, lengths = sequence.values, -(-sequence.lengths // self.fold)
+            inputs = jnp.pad(inputs, ((0, 0), (0, -inputs.shape[1] % stride), (0, 0)))
         check_image("ConvNet", inputs, ndims=(1, 2, 3), channels=self.in_channels, minimum=stride)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         conv = functools.partial(Conv, kernel=self.kernel, padding=self.padding, use_bias=False, **types)
@@ -74,15 +102,40 @@ class ConvNet(nn.Module):
 
         x = fold_pixels(inputs, self.fold)
         for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True), start=1):
-            x = x if stage == 1 else POOLS[self.pool](x)
+            if stage > 1:
+                x = POOLS[self.pool](x)
+                lengths = lengths if lengths is None else -(-lengths // 2)
             for i in range(1, depth + 1):
                 x = conv(width, name=f"stage{stage}_conv{i}")(x)
-                x = norm(name=f"stage{stage}_norm{i}")(x, train=train, mask=mask)
-                x = nn.relu(x)
+                x = norm(name=f"stage{stage}_norm{i}")(x, train=train, mask=_counted(x, lengths, mask))
+                x = _own_steps(nn.relu(x), lengths)
             x = Tap(name=f"stage{stage}")(x)
-        x = global_pool(x, mode=self.head_pool)
+        x = global_pool(x, mode=self.head_pool) if lengths is None else _pool_steps(x, lengths, self.head_pool)
         x = Dropout(self.dropout, axis_name=self.axis_name, name="dropout")(x, train=train)
         return nn.Dense(self.num_classes, name="head", **types)(x)
+
+
+def _own_steps(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """Zeros beyond the length of each sequence (B, T, C); images as they are."""
+    return x if lengths is None else jnp.where(valid_steps(lengths, x.shape[1])[..., None], x, 0)
+
+
+def _counted(x: jax.Array, lengths: jax.Array | None, mask: jax.Array | None) -> jax.Array | None:
+    """What counts in the statistics: the examples (B,) or, of sequences, their steps (B, T)."""
+    if lengths is None:
+        return mask
+    valid = valid_steps(lengths, x.shape[1])
+    return valid if mask is None else valid * mask[:, None]
+
+
+def _pool_steps(x: jax.Array, lengths: jax.Array, mode: str) -> jax.Array:
+    """`global_pool` over the valid steps of (B, T, C), which are not negative and 0 beyond."""
+    parts = []
+    if mode in ("mean", "both"):
+        parts.append(mean_valid(x, valid_steps(lengths, x.shape[1])))
+    if mode in ("max", "both"):
+        parts.append(max_over(x, 1))
+    return jnp.concatenate(parts, axis=-1)
 
 
 _TINY = {"num_classes": 3, "widths": (4, 6), "depths": (1, 2), "dropout": 0.25}
@@ -104,7 +157,7 @@ VARIANTS = {
         config={"widths": (32, 64, 128), "depths": (1, 1, 1), "kernel": 5},
         title="plain convolutional network, 3 stages, sequences",
         paper="https://arxiv.org/abs/1611.06455",
-        inputs="sequences (B, T, C), T ≥ 4",
+        inputs="sequences (B, T, C), T ≥ 4, or Sequence of values and lengths (B,)",
         example=(1, 128, 1),
         tiny=_TINY,
         tiny_example=(2, 16, 2),

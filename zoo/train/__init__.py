@@ -50,6 +50,7 @@ from zoo.train.objects import (
 from zoo.train.optimisers import OPTIMISERS, kernels_only, optimiser, warmup_cosine
 from zoo.train.parallel import Parallel, parallelise
 from zoo.train.progress import Progress
+from zoo.train.sequences import counted_steps, on_sequences, sequence_of
 from zoo.train.spectra import power_spectra, shell_modes, spectrum_report, spectrum_sums
 from zoo.train.state import State, create_state
 from zoo.train.step import UpdateFn, finalise, make_evaluation, make_step, update_fn
@@ -86,6 +87,7 @@ __all__ = [
     "classification_sums",
     "components",
     "confusion_by_image",
+    "counted_steps",
     "create_state",
     "cross_entropy",
     "expected_calibration_error",
@@ -110,6 +112,7 @@ __all__ = [
     "match_objects",
     "object_counts",
     "object_report",
+    "on_sequences",
     "optimiser",
     "parallelise",
     "power_spectra",
@@ -122,6 +125,7 @@ __all__ = [
     "segmentation",
     "segmentation_report",
     "segmentation_sums",
+    "sequence_of",
     "shell_modes",
     "soft_dice",
     "spectrum_report",

@@ -17,8 +17,8 @@ from zoo.layers import example_keys
 from zoo.train.state import State
 from zoo.train.task import Batch, Sums, Task, mask_of
 
-# Signature: (key, image (H, W, C)) → image. One key per example.
-AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
+# Signature: (key, input) → input, of one example: an image (H, W, C), or what else the model takes. One key each.
+AugmentFn = Callable[[jax.Array, Any], Any]
 # Signature: (key, image (H, W, C), maps) → (image, maps), for what belongs to pixels: name → (H, W, …).
 AugmentTogetherFn = Callable[[jax.Array, jax.Array, Mapping[str, jax.Array]], tuple[jax.Array, dict[str, jax.Array]]]
 # Signature: images (B, …) → (V, B, …), the views whose outputs are averaged in evaluation.
@@ -62,15 +62,16 @@ def update_fn(
     ) -> tuple[jax.Array, tuple[Any, Sums]]:
         local = model.clone(axis_name=axis_name) if hasattr(model, "axis_name") else model
         inputs = task.inputs(batch)
+        size = jax.tree.leaves(inputs)[0].shape[0]
         if augment is not None:
-            keys = example_keys(jax.random.fold_in(key, 0), inputs.shape[0], axis_name)
+            keys = example_keys(jax.random.fold_in(key, 0), size, axis_name)
             inputs = jax.vmap(augment)(keys, inputs)
         if together is not None:
-            keys = example_keys(jax.random.fold_in(key, 0), inputs.shape[0], axis_name)
+            keys = example_keys(jax.random.fold_in(key, 0), size, axis_name)
             maps = {name: batch[name] for name in task.maps if name in batch}
             inputs, maps = jax.vmap(together)(keys, inputs, maps)
             batch = {**batch, **maps}
-        more = {"mask": mask_of(batch, inputs.shape[0])} if takes_mask else {}
+        more = {"mask": mask_of(batch, size)} if takes_mask else {}
         outputs, model_state = local.apply(
             {"params": params, **model_state},
             inputs,

@@ -1,0 +1,50 @@
+"""A symbol to be remembered over 10 to 100 steps: a window, the plain cell and its remedies, LSTM and GRU (G2–G4)."""
+
+import dataclasses
+
+from zoo_experiments.verbs.experiment import Experiment, Optimisation
+
+LSTM = Experiment(
+    title="a symbol remembered over up to 100 steps, LSTM",
+    data="long_memory/long",
+    model="lstm",
+    options=("width=64", "forget_bias=2.0"),
+    optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-4, clip=1.0, ema=0.99),
+    epochs=16,
+    batch_size=64,
+    evaluations=8,
+    properties=("lag",),
+)
+
+
+def remembered_by(told: str, model: str, *options: str) -> Experiment:
+    """The same with another network."""
+    return dataclasses.replace(
+        LSTM, title=f"a symbol remembered over up to 100 steps, {told}", model=model, options=options
+    )
+
+
+EXPERIMENTS = {
+    "memory_window": remembered_by("dense layers on 16 steps", "window", "window=16", "widths=(64, 64)"),
+    "memory_rnn": remembered_by("plain network", "rnn", "width=64", "start=normal"),
+    "memory_rnn_orthogonal": remembered_by("plain network, orthogonal start", "rnn", "width=64"),
+    "memory_rnn_relu": remembered_by(
+        "plain network, rectifiers and identity", "rnn", "width=64", "activation=relu", "start=identity"
+    ),
+    "memory_lstm": LSTM,
+    "memory_gru": remembered_by("GRU", "gru", "width=64"),
+    "memory_words": dataclasses.replace(
+        LSTM,
+        title="whose ball is which colour? A story, character by character, LSTM",
+        data="long_memory/words",
+        options=("width=96", "forget_bias=2.0"),
+        epochs=4,
+    ),
+}
+
+if __name__ == "__main__":
+    import sys
+
+    from zoo_experiments.verbs.cli import main
+
+    sys.exit(main(["train", "memory_lstm", *sys.argv[1:]]))
