@@ -13,6 +13,7 @@ LSTM = Experiment(
     epochs=16,
     batch_size=64,
     evaluations=8,
+    baseline="",
     properties=("lag",),
 )
 
