@@ -1,5 +1,6 @@
 """The user's own sequences: series of unequal lengths in a .npz file, or a text."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ def holds_sequences(path: Path) -> bool:
     if path.suffix != ".npz" or not path.is_file():
         return False
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: of a broken archive NumPy would leave the file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return _KEY in archive.files
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError):
         # Whatever is wrong with the file, the reader of images says it.
         return False
 
@@ -54,7 +56,10 @@ def _text(path: Path, *, labels: bool) -> Dataset:
     # The module is a TFDS builder too, which takes long to import.
     from zoo_datasets.text import read_text, windows
 
-    cut = windows(read_text(path))
+    try:
+        cut = windows(read_text(path))
+    except DataError as error:
+        raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     splits = {split: ArraySource(arrays) for split, arrays in cut.splits.items()}
     if not labels:
         kept = [{name: values for name, values in cut.splits[s].items() if name != "label"} for s in SPLITS]

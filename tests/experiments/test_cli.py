@@ -187,15 +187,17 @@ def test_bad_data_are_refused_by_file_and_record(case, zoo, command, arrays, tmp
 def test_files_that_cannot_be_read_are_refused(zoo, command, tiny, tmp_path):
     whole = tiny.read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "data.txt").write_text("hello")
+    (tmp_path / "data.doc").write_text("hello")
+    (tmp_path / "short.txt").write_text("hello")
     cases = [
         (tmp_path / "none.npz", "no file or folder"),
         (tmp_path / "half.npz", "truncated"),
-        (tmp_path / "data.txt", "not known"),
+        (tmp_path / "data.doc", "not known"),
         ("radio_galaxie", "Did you mean radio_galaxies"),
     ]
     for data, words in cases:
         assert_refused(zoo(*command(tmp_path / "runs", "--data", data)), str(data), words)
+    assert_refused(zoo(*command(tmp_path / "runs", "--data", tmp_path / "short.txt")), "641 at least; got 5")
     assert not (tmp_path / "runs").exists()
 
 
