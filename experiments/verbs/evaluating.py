@@ -17,8 +17,7 @@ from zoo_experiments.verbs.experiment import Evaluation, Setup, setup
 from zoo_experiments.verbs.outputs import Outputs
 from zoo_experiments.verbs.pixel_scores import pixel_scores
 from zoo_experiments.verbs.runs import Run, machine, versions
-from zoo_experiments.verbs.sequence_scores import step_scores
-from zoo_experiments.verbs.statistics import regression_summary, summary
+from zoo_experiments.verbs.sequence_scores import step_scores, whole_scores
 
 
 def evaluate_run(
@@ -96,10 +95,7 @@ def _scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[str,
         return pixel_scores(made, raw, source)
     if made.outputs.steps:
         return step_scores(made, raw, source)
-    truth = source.arrays[made.outputs.truth]
-    if made.outputs.targets:
-        return regression_summary(np.asarray(made.task.predict(raw)), truth, made.outputs.names)
-    return summary(raw, truth, made.class_names)
+    return whole_scores(made, raw, source)
 
 
 def evaluate_other(run: Run, *, data: str, split: str) -> list[dict[str, Any]]:

@@ -148,6 +148,10 @@ class Experiment:
         parts, size = self.optimisation.accumulate, self.batch_size
         require(size % parts == 0, "batch_size", f"a multiple of optimisation.accumulate, {parts}", size)
 
+    def preparation(self, field: Field) -> Images | Sequences:
+        """What makes of a record what a network takes."""
+        return self.sequences if field == "sequence" else self.images
+
 
 def model_options(pairs: Iterable[str]) -> dict[str, Any]:
     """`["widths=(32, 64)", "pool=avg"]` → {"widths": (32, 64), "pool": "avg"}: Python literals, else text.
@@ -352,8 +356,9 @@ def assemble(
         raise UserError(f"{dataset.name} has no split {missing[0]!r}; there are: {', '.join(dataset.splits)}.")
     classes = len(found.class_names) or None
     field = "sequence" if is_sequential(dataset) else "image"
-    prepare = experiment.sequences if field == "sequence" else experiment.images
-    data = {name: in_memory(dataset.splits[name], prepare, num_classes=classes) for name in splits}
+    data = {
+        name: in_memory(dataset.splits[name], experiment.preparation(field), num_classes=classes) for name in splits
+    }
     shapes = {name: source.arrays[field].shape[1:] for name, source in data.items()}
     if len(set(shapes.values())) > 1:
         raise UserError(f"The splits of {dataset.name} have {field}s of different shapes: {shapes}.")

@@ -45,8 +45,7 @@ def predict_run(run: Run, *, data: str, out: Path) -> dict[str, Any]:
     for split, records in dataset.splits.items():
         if run.field not in records[0]:
             raise UserError(f"{run.name} takes records with a field {run.field}; {data} has {', '.join(records[0])}.")
-        prepare = run.experiment.images if run.field == "image" else run.experiment.sequences
-        source = in_memory(records, prepare)
+        source = in_memory(records, run.experiment.preparation(run.field))
         shape = source.arrays[run.field].shape[1:]
         if run.field == "sequence":
             require_sequences(f"{data}, {split}", source.arrays, symbols=len(run.vocabulary))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.layers import valid_steps
 from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs import figures, sequence_figures
 from zoo_experiments.verbs.experiment import Setup
@@ -156,7 +157,7 @@ def _over_time(made: Setup, variables: Mapping[str, Any], source: ArraySource, u
 
 def grid_of_times(source: ArraySource, count: int = TIMES) -> np.ndarray:
     """Times between the 2nd and 98th percentile of all valid steps, evenly spaced, rounded to whole units if long."""
-    steps = np.arange(source.arrays["times"].shape[1])[None] < source.arrays["length"][:, None]
+    steps = np.asarray(valid_steps(source.arrays["length"], source.arrays["times"].shape[1]))
     low, high = np.percentile(source.arrays["times"][steps], [2, 98])
     times = np.linspace(low, high, count)
     return np.unique(np.rint(times)) if high - low > 2 * count else times

@@ -11,6 +11,7 @@ import numpy as np
 import zoo
 from zoo import train
 from zoo.errors import UserError
+from zoo.layers import valid_steps
 from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs.experiment import Setup
 from zoo_experiments.verbs.pixels import Meter, by_image, rows_of
@@ -55,7 +56,7 @@ def until(source: ArraySource, time: float | None) -> ArraySource:
     """The records as they were known at a time: lengths that end with the last step at or before it, one at least."""
     if time is None:
         return source
-    steps = np.arange(source.arrays["times"].shape[1])[None] < source.arrays["length"][:, None]
+    steps = np.asarray(valid_steps(source.arrays["length"], source.arrays["times"].shape[1]))
     seen = (steps & (source.arrays["times"] <= time)).sum(1)
     return ArraySource({**source.arrays, "length": np.maximum(seen, 1).astype(source.arrays["length"].dtype)})
 
@@ -81,7 +82,7 @@ def over_time(
 
 
 def whole_scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[str, Any]]:
-    """Metrics of outputs (N, K) about whole sequences."""
+    """Metrics of outputs (N, K) about whole sequences or images."""
     truth = source.arrays[made.outputs.truth]
     if made.outputs.targets:
         return regression_summary(np.asarray(made.task.predict(raw)), truth, made.outputs.names)
