@@ -9,7 +9,7 @@ EXPERIMENTS = {
         title="gas painted on dark matter",
         data="baryons",
         model="unet",
-        options=("widths=(24, 48, 96)", "fold=2", "padding=circular"),
+        options=("widths=(24, 48, 96)", "fold=2", "padding=circular", "norm=none"),
         images=Images(size=0),
         augmentation=Augmentation(d4=True),
         optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99),

@@ -9,7 +9,7 @@ EXPERIMENTS = {
         title="stellar mass, age and metallicity from five bands, pixel by pixel",
         data="stellar_maps",
         model="unet",
-        options=("widths=(24, 48, 96)", "fold=2"),
+        options=("widths=(24, 48, 96)", "fold=2", "norm=none"),
         spread=True,
         images=Images(size=0, full_scale=20.0, stretch="asinh"),
         augmentation=Augmentation(d4=True),

@@ -87,6 +87,8 @@ KINDS = {
     "symbols": ({"accuracy", "nll", "bits", "ece"}, {"examples", "over_steps"}),
     "paths": ({"r2", "rmse", "mae", "bias"}, {"examples", "worst", "over_steps", "gradient"}),
 }
+# Numbers of the whole take the ways of classes and of paths: their runs are long, and find little of their own.
+EVERY_KIND = [pytest.param(kind, marks=pytest.mark.slow) if kind == "numbers" else kind for kind in KINDS]
 
 
 def dataset(kind, *, labels=True, **changes):
@@ -128,7 +130,7 @@ def trained(tmp_path_factory):
     return build
 
 
-@pytest.mark.parametrize("kind", [*KINDS])
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_kind_is_trained_scored_and_reported(kind, trained):
     run = trained(kind)
     metrics, drawn = KINDS[kind]
@@ -146,7 +148,7 @@ def test_every_kind_is_trained_scored_and_reported(kind, trained):
     assert {path.stem for path in run.file("figures").iterdir()} >= {"learning_curves", *drawn}
 
 
-@pytest.mark.parametrize("kind", [*KINDS])
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_kept_weights_and_written_predictions_give_the_scores(kind, trained):
     run = trained(kind)
     made = run.setup(splits=("validation",))
@@ -210,7 +212,7 @@ def test_sequences_of_one_length_have_no_buckets():
     assert made.buckets == () and made.steps == -(-3 * 40 // 8)
 
 
-@pytest.mark.parametrize("kind", [*KINDS])
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_predict_says_what_evaluation_says(kind, trained, tmp_path):
     run = trained(kind)
     steps = run.outputs.steps
