@@ -57,7 +57,7 @@ def extra(module: str, group: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise SourceError(
-            f"this data set is simulated with {module}, which is not installed. "
+            f"this data set needs {module}, which is not installed. "
             f"Install it with: pip install 'symmetry-zoo[{group}]'"
         ) from error
 

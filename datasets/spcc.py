@@ -5,8 +5,6 @@ with the unblinded truth, which the user fetches as one file. The published benc
 supernovae (Charnock & Moss 2017) is on all of them, half for training.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import tensorflow_datasets as tfds
 
 from zoo_datasets import simulation, supernovae
 from zoo_datasets.loading.arrays import stratified_split
+from zoo_datasets.loading.columns import read_columns
 from zoo_datasets.loading.records import DataError
 from zoo_datasets.loading.sources import manual_file
 from zoo_datasets.supernovae import BANDS
@@ -163,7 +162,7 @@ def read_file(path: Path, *, count: int = COUNT) -> Catalogue:
       DataError: the file cannot be read, or its columns are not those; the text names the column, the object, what
         was expected and what came.
     """
-    columns = _columns(path)
+    columns = read_columns(path, _PER_OBJECT + _PER_OBSERVATION, page=PAGE)
     objects = {name: columns[name] for name in _PER_OBJECT}
     observations = {name: columns[name] for name in _PER_OBSERVATION}
     _check_shapes(path, objects, (count,))
@@ -193,27 +192,6 @@ def read_file(path: Path, *, count: int = COUNT) -> Catalogue:
                 f"{(values == strange[0]).sum()} of {len(values)}."
             )
     return Catalogue(objects, observations, np.concatenate([[0], np.cumsum(number)]))
-
-
-def _columns(path: Path) -> dict[str, np.ndarray]:
-    """The file's arrays by name, all that are needed; nothing in it is unpickled."""
-    needed = _PER_OBJECT + _PER_OBSERVATION
-    try:
-        # Asked first: NumPy leaves a damaged file open, and takes one without the zip's mark for a pickle.
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("no zip archive")
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in needed if name not in archive.files]
-            if missing:
-                raise DataError(
-                    f"{path} should have the arrays {', '.join(needed)}, got {', '.join(archive.files) or 'none'}: "
-                    f"{missing[0]} is missing. Make the file from {PAGE}."
-                )
-            return {name: archive[name] for name in needed}
-    except DataError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}): truncated, damaged or of another format.") from error
 
 
 def _check_shapes(path: Path, columns: dict[str, np.ndarray], shape: tuple[int]) -> None:

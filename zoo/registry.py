@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.errors import UserError, unknown
+from zoo.layers import PointSet
 from zoo.models import FAMILIES, Card
 
 _RESERVED = {"parent", "name"}
@@ -75,17 +76,62 @@ def create(name: str, **config: Any) -> nn.Module:
     return entry.module(**config)
 
 
+def example(
+    name: str, key: jax.Array, *, tiny: bool = True, shape: tuple[int, ...] | None = None, dtype: Any = jnp.float32
+) -> Any:
+    """A random input that a model takes: normal numbers, edges drawn at random, the last point of each set masked.
+
+    Args:
+        name: one of `zoo.names()`.
+        key: random key.
+        tiny: input of the card's tiny configuration, or the full-size one, a batch of one.
+        shape: numbers like the card's, which it replaces.
+        dtype: of the numbers.
+
+    Returns:
+        An array, a `jraph.GraphsTuple` or a `PointSet`, as the card's `kind` says.
+    """
+    entry = card(name)
+    return _EXAMPLES[entry.kind](key, shape or (entry.tiny_example if tiny else entry.example), dtype)
+
+
 def parameters(name: str, shape: tuple[int, ...] | None = None, **config: Any) -> int:
     """Number of trainable parameters of a variant, counted on shapes alone.
 
     Args:
         name: one of `zoo.names()`.
-        shape: input shape (B, …, C); the card's example when not given.
+        shape: of the input, (B, …, C), or numbers like the card's example, which is taken when not given.
         **config: options of `create`. `num_classes` defaults to the variant's own, or 10 where it has none.
     """
     if options(name)["num_classes"] is None:
         config.setdefault("num_classes", 10)
-    model = create(name, **config)
-    inputs = jax.ShapeDtypeStruct(shape or card(name).example, jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    model, key = create(name, **config), jax.random.key(0)
+    inputs = jax.eval_shape(lambda key: example(name, key, tiny=False, shape=shape), key)
+    variables = jax.eval_shape(model.init, key, inputs)
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def _graph(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Any:
+    from jraph import GraphsTuple  # not with `import zoo`
+
+    graphs, size, edges, edge_channels, channels = shape
+    of_nodes, of_edges, of_ends = jax.random.split(key, 3)
+    first = size * jnp.repeat(jnp.arange(graphs), edges)
+    senders, receivers = first[None] + jax.random.randint(of_ends, (2, graphs * edges), 0, size)
+    return GraphsTuple(
+        nodes=jax.random.normal(of_nodes, (graphs * size, channels), dtype),
+        edges=jax.random.normal(of_edges, (graphs * edges, edge_channels), dtype) if edge_channels else None,
+        senders=senders,
+        receivers=receivers,
+        globals=None,
+        n_node=jnp.full(graphs, size),
+        n_edge=jnp.full(graphs, edges),
+    )
+
+
+def _points(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> PointSet:
+    mask = jnp.arange(shape[1]) < max(shape[1] - 1, 1)
+    return PointSet(jax.random.normal(key, shape, dtype), jnp.broadcast_to(mask[None], shape[:2]))
+
+
+_EXAMPLES = {"array": jax.random.normal, "graph": _graph, "points": _points}

@@ -46,10 +46,34 @@ _BUILDERS = {
     "long_memory": "LongMemory",
     "text": "Text",
     "ucr": "Ucr",
+    "karate": "Karate",
+    "citations": "Citations",
+    "tudataset": "Tudataset",
+    "rings": "Rings",
+    "halos": "Halos",
+    "coauthors": "Coauthors",
+    "cherenkov": "Cherenkov",
+    "jets": "Jets",
+    "ttbar": "Ttbar",
 }
 _TFDS = "tfds:"
 # Fields that are left out where no labels are wanted.
-_TRUTHS = ("label", "target", "masks", "objects", "valid")
+_TRUTHS = (
+    "label",
+    "target",
+    "masks",
+    "objects",
+    "valid",
+    "node_label",
+    "edge_label",
+    "pair_label",
+    "node_target",
+    "node_valid",
+    "assignment",
+)
+# Those that are classes, and those that are numbers.
+_LABELS = ("label", "node_label", "edge_label", "pair_label")
+_TARGETS = ("target", "node_target")
 
 
 class UnknownName(KeyError):
@@ -255,14 +279,18 @@ def _prepared(
     if not labels:
         fields = tuple(field for field in fields if field not in _TRUTHS)
     splits: dict[str, Source] = {split: TfdsSource(location, split, fields) for split in info.splits}
+    config = builder.builder_config.name if builder.builder_config else ""
     class_names = None
-    if "label" in fields:
-        # Classes of pixels are plain numbers for TFDS: the data set's module names them.
-        label = info.features["label"]
-        class_names = tuple(label.names if hasattr(label, "names") else module.CLASS_NAMES)
-    targets = dict(module.TARGETS) if "target" in fields and hasattr(module, "TARGETS") else None
+    if truth := [field for field in _LABELS if field in fields]:
+        # Classes of pixels, nodes or edges are plain numbers for TFDS: the data set's module names them.
+        label = info.features[truth[0]]
+        class_names = tuple(label.names if hasattr(label, "names") else _of_config(module.CLASS_NAMES, config))
+    has_target = any(field in fields for field in _TARGETS) and hasattr(module, "TARGETS")
+    targets = dict(module.TARGETS) if has_target else None
     masks = tuple(module.MASKS) if "masks" in fields and hasattr(module, "MASKS") else None
     channels, vocabulary = _of_sequences(info.features, fields, module)
+    if "points" in fields:
+        channels = dict(_of_config(module.CHANNELS, config))
     return Dataset(
         name,
         splits,
@@ -272,7 +300,20 @@ def _prepared(
         masks=masks,
         channels=channels,
         vocabulary=vocabulary,
+        node_channels=_named(module, "NODE_CHANNELS", "nodes", fields),
+        edge_channels=_named(module, "EDGE_CHANNELS", "edges", fields),
+        edge_types=_named(module, "EDGE_TYPES", "edge_type", fields),
     )
+
+
+def _of_config(texts: Any, config: str) -> Any:
+    """What a module says of a configuration: the entry of that name, or, where there is none, the same of all."""
+    return texts[config] if isinstance(texts, Mapping) and config in texts else texts
+
+
+def _named(module: ModuleType | None, texts: str, field: str, fields: tuple[str, ...]) -> Any:
+    """What a module calls the columns of a field, None where it or the field says nothing."""
+    return getattr(module, texts, None) if field in fields else None
 
 
 def _of_sequences(

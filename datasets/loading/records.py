@@ -39,14 +39,19 @@ class Dataset:
     Attributes:
       name: its name, or the user's path.
       splits: split name ("train", "validation", "test", or "all") → source.
-      class_names: name of each label value, or None where there are no labels.
+      class_names: name of each value of the labels (of records, pixels, steps, nodes, edges or pairs), or None where
+        there are none.
       description: one paragraph for people, with anything done to the data on the way.
       record_names: split name → name of each record (file names of images), or None.
-      targets: name of each number in the field "target" (D,), or (H, W, D) for each pixel → its unit; None where there
-        is none.
+      targets: name of each number in the field "target" (D,), or (H, W, D) for each pixel, or "node_target" (n, D) for
+        each node → its unit; None where there is none.
       masks: name of each map of yes and no in the field "masks" (H, W, M); None where there is none.
-      channels: name of each channel of the field "sequence" (T, C) → its unit; None where there is none.
+      channels: name of each channel of the field "sequence" (T, C) or "points" (n, C) → its unit; None where there is
+        none.
       vocabulary: what each whole number in a field "sequence" (T,) stands for; None where there are no symbols.
+      node_channels: name of each feature of the field "nodes" (n, F) of graphs → its unit; None where they have none.
+      edge_channels: likewise of the field "edges" (e, D).
+      edge_types: what each number in the field "edge_type" (e,) stands for; None where all edges are alike.
     """
 
     name: str
@@ -58,6 +63,9 @@ class Dataset:
     masks: tuple[str, ...] | None = None
     channels: dict[str, str] | None = None
     vocabulary: tuple[str, ...] | None = None
+    node_channels: dict[str, str] | None = None
+    edge_channels: dict[str, str] | None = None
+    edge_types: tuple[str, ...] | None = None
 
 
 class ArraySource:

@@ -166,5 +166,5 @@ def test_generators_differ_by_every_part_of_their_place():
 
 
 def test_missing_simulator_says_how_to_install_it():
-    with pytest.raises(SourceError, match=r"simulated with no_such_simulator.*pip install 'symmetry-zoo\[sim\]'"):
+    with pytest.raises(SourceError, match=r"needs no_such_simulator.*pip install 'symmetry-zoo\[sim\]'"):
         simulation.extra("no_such_simulator", "sim")

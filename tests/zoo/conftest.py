@@ -52,6 +52,42 @@ def literal_conv():
     return _literal_conv
 
 
+def _literal_norm(x, params, stats):
+    return (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-5) * params["scale"] + params["bias"]
+
+
+@pytest.fixture(scope="session")
+def literal_norm():
+    """`literal_norm(x, params, stats)`: batch normalisation in evaluation, ε = 1e-5."""
+    return _literal_norm
+
+
+def _literal_edge_conv(x, mask, params, stats, *, places, k, include_self, pool, activation):
+    out = np.zeros((len(x), params[f"dense{len(params) // 2}"]["kernel"].shape[1]))
+    for i in np.flatnonzero(mask):
+        others = [(np.sum((places[i] - places[j]) ** 2), j) for j in np.flatnonzero(mask) if include_self or j != i]
+        messages = []
+        for _, j in sorted(others)[:k]:
+            h = np.concatenate([x[i], x[j] - x[i]])
+            for layer in range(1, len(params) // 2 + 1):
+                h = _literal_norm(h @ params[f"dense{layer}"]["kernel"], params[f"norm{layer}"], stats[f"norm{layer}"])
+                h = activation(h)
+            messages.append(h)
+        if messages:
+            out[i] = pool(messages, axis=0)
+    return out
+
+
+@pytest.fixture(scope="session")
+def literal_edge_conv():
+    """Edge convolution of one set (N, C) in evaluation, as loops over points, neighbours and layers.
+
+    `literal_edge_conv(x, mask, params, stats, places=…, k=…, include_self=…, pool=np.max, activation=…)`: neighbours
+    are nearest in `places` (N, D).
+    """
+    return _literal_edge_conv
+
+
 @pytest.fixture(scope="session")
 def close():
     """`close(got, expected, tolerance)` asserts max|got − expected| ≤ tolerance · max|expected|, tree by tree."""

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jraph import GraphsTuple
 
 import zoo
 from zoo import augment, taps
 from zoo.layers import BatchNorm, Conv, fold_pixels
 from zoo.models import ConvNet, ResNet
+from zoo.registry import example
 
 pytestmark = pytest.mark.smoke
 
@@ -23,6 +25,8 @@ NAMES = zoo.names()
 CONVOLUTIONAL = [name for name in NAMES if "padding" in zoo.options(name)]
 SWITCHED = {"segnet"}
 WITHOUT_STRIDE = {"conv_lstm"}
+GRAPHS = [name for name in NAMES if zoo.card(name).kind == "graph"]
+POINTS = [name for name in NAMES if zoo.card(name).kind == "points"]
 DECLARED = [(name, symmetry) for name in NAMES for symmetry in zoo.card(name).symmetries]
 
 
@@ -91,18 +95,92 @@ def net(key, randomise):
         shape[0] = batch or shape[0]
         if size:
             shape[1:-1] = [size] * (len(shape) - 2)
-        x = normal(1, tuple(shape)).astype(dtype)
-        shapes = jax.eval_shape(model.init, key, jax.ShapeDtypeStruct(x.shape, x.dtype))
-        return model, randomise(2, shapes), x
+        x = drawn(name, tuple(shape), dtype)
+        return model, randomise(2, jax.eval_shape(model.init, key, abstract(x))), x
 
     return build
+
+
+def abstract(x):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), x)
+
+
+def inputs_like(name, shape=None):
+    """Shapes and dtypes of an input in float32; the tiny one if no numbers are given."""
+    return jax.eval_shape(lambda key: example(name, key, shape=shape), jax.random.key(0))
+
+
+def drawn(name, shape, dtype):
+    """`example` with numbers drawn by NumPy: jax.random would compile one program for every shape."""
+    made = jax.eval_shape(lambda key: example(name, key, shape=shape, dtype=dtype), jax.random.key(0))
+    if not isinstance(made, GraphsTuple):
+        values = normal(1, shape).astype(dtype)
+        return values if zoo.card(name).kind == "array" else made.replace(values=values, mask=points_mask(shape))
+    graphs, size, edges = shape[:3]
+    ends = np.random.default_rng(1).integers(0, size, (2, graphs, edges))
+    senders, receivers = (ends + size * np.arange(graphs)[None, :, None]).reshape(2, -1).astype(made.senders.dtype)
+    return made._replace(
+        nodes=normal(1, made.nodes.shape).astype(dtype),
+        edges=None if made.edges is None else normal(2, made.edges.shape).astype(dtype),
+        senders=jnp.asarray(senders),
+        receivers=jnp.asarray(receivers),
+        n_node=jnp.full(graphs, size, made.n_node.dtype),
+        n_edge=jnp.full(graphs, edges, made.n_edge.dtype),
+    )
+
+
+def points_mask(shape):
+    """The last point of each set is padding."""
+    return jnp.broadcast_to(jnp.arange(shape[1])[None] < shape[1] - 1, shape[:2])
+
+
+def apart(x):
+    """Every array with the examples in front; graphs must be of equal size."""
+    if not isinstance(x, GraphsTuple):
+        return x
+    graphs = len(x.n_node)
+    first = (x.nodes.shape[0] // graphs) * jnp.arange(graphs)[:, None]
+    parts = jax.tree.map(lambda leaf: leaf.reshape(graphs, -1, *leaf.shape[1:]), x)
+    return parts._replace(
+        senders=parts.senders - first, receivers=parts.receivers - first, n_node=x.n_node, n_edge=x.n_edge
+    )
+
+
+def together(parts):
+    """The inverse of `apart`."""
+    if not isinstance(parts, GraphsTuple):
+        return parts
+    graphs, size = parts.nodes.shape[:2]
+    first = size * jnp.arange(graphs)[:, None]
+    parts = parts._replace(senders=parts.senders + first, receivers=parts.receivers + first)
+    joined = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), parts._replace(n_node=None, n_edge=None))
+    return joined._replace(n_node=parts.n_node, n_edge=parts.n_edge)
+
+
+def some(x, index):
+    """The examples at `index`, a slice or an array of numbers."""
+    return together(jax.tree.map(lambda leaf: leaf[index], apart(x)))
+
+
+def on_numbers(function, x):
+    """`function` on the arrays of floating numbers, and nothing on indices and masks."""
+    return jax.tree.map(lambda leaf: function(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, x)
+
+
+def louder(x, first, factor):
+    """The numbers of the examples from `first` on times `factor`."""
+    return together(on_numbers(lambda leaf: leaf.at[first:].multiply(factor), apart(x)))
+
+
+def count_of(x):
+    return len(x.n_node) if isinstance(x, GraphsTuple) else len(jax.tree.leaves(x)[0])
 
 
 def output_shape(name, x):
     """Of the tiny network for inputs like `x`."""
     classes = zoo.options(name)["num_classes"] if "num_classes" not in zoo.card(name).tiny else 3
-    spatial = {"classes": (), "pixels": x.shape[1:-1]}[zoo.card(name).outputs]
-    return (x.shape[0], *spatial, classes)
+    spatial = x.shape[1:-1] if zoo.card(name).outputs == "pixels" else ()
+    return (count_of(x), *spatial, classes)
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -124,8 +202,12 @@ def test_jit_vmap_and_one_by_one_give_the_batch(name, net, x64, close):
     batch = evaluate(model)(variables, x)
     # Rounding of float64 in a different order of sums: 1e-16 times the depth.
     close(model.apply(variables, x), batch, 1e-12)
-    close(jax.vmap(lambda example: evaluate(model)(variables, example[None])[0])(x), batch, 1e-12)
-    singles = [evaluate(model)(variables, x[i : i + 1]) for i in range(x.shape[0])]
+
+    def one(parts):
+        return evaluate(model)(variables, together(jax.tree.map(lambda leaf: leaf[None], parts)))[0]
+
+    close(jax.vmap(one)(apart(x)), batch, 1e-12)
+    singles = [evaluate(model)(variables, some(x, slice(i, i + 1))) for i in range(count_of(x))]
     close(jnp.concatenate(singles), batch, 1e-12)
 
 
@@ -175,11 +257,11 @@ def test_masked_examples_count_for_nothing(name, net, x64, key, close):
     weights, mask = normal(3, output_shape(name, x)), jnp.array([1.0, 1.0, 0.0, 0.0])
     gradients, (outputs, stats) = train_gradients(model)(variables, x, mask, weights, key)
     # What stands in the padding does not matter …
-    loud = x.at[2:].multiply(50.0)
+    loud = louder(x, 2, 50.0)
     loud_gradients, (loud_outputs, loud_stats) = train_gradients(model)(variables, loud, mask, weights, key)
     close((gradients, loud_stats, loud_outputs[:2]), (loud_gradients, stats, outputs[:2]), 1e-12)
     # … nor does that there is any,
-    expected = train(model)(variables, x[:2], mask[:2], key)
+    expected = train(model)(variables, some(x, slice(2)), mask[:2], key)
     close((outputs[:2], stats), expected, 1e-12)
     # although without the mask it would, if anything is shared by the examples.
     _, (unmasked, _) = train_gradients(model)(variables, loud, jnp.ones(4), weights, key)
@@ -220,7 +302,7 @@ def test_other_weights_do_not_recompile(name, net):
     model, variables, x = net(name)
     first = evaluate(model)(variables, x)
     traces = TRACES[model]
-    second = evaluate(model)(jax.tree.map(lambda leaf: 1.1 * leaf, variables), x + 1)
+    second = evaluate(model)(jax.tree.map(lambda leaf: 1.1 * leaf, variables), on_numbers(lambda leaf: leaf + 1, x))
     assert TRACES[model] == traces > 0
     assert not np.array_equal(first, second)
 
@@ -370,6 +452,84 @@ def test_the_c4_networks_do_not_mirror(name, net, x64):
     assert pose_departure(model, variables, x, zoo.card(name).symmetries[0].action, [0, 4]) > 1e-2
 
 
+def permuted(x, seed):
+    """Graphs with their nodes, edges and themselves in another order, or sets with their points and themselves.
+
+    And for each part which rows of `x` its rows are.
+    """
+    draw = np.random.default_rng(seed)
+    order = draw.permutation(count_of(x))
+    if not isinstance(x, GraphsTuple):
+        places = draw.permutation(x.values.shape[1])
+        return jax.tree.map(lambda leaf: leaf[order][:, places], x), {"sets": order, "points": np.ix_(order, places)}
+    sizes = (x.nodes.shape[0] // len(order), x.senders.shape[0] // len(order))
+    nodes, edges = (np.concatenate([size * g + draw.permutation(size) for g in order]) for size in sizes)
+    place = jnp.asarray(np.argsort(nodes))
+    moved = x._replace(
+        nodes=x.nodes[nodes],
+        edges=None if x.edges is None else x.edges[edges],
+        senders=place[x.senders[edges]],
+        receivers=place[x.receivers[edges]],
+    )
+    return moved, {"graph": order, "nodes": nodes, "edges": edges}
+
+
+@declared(["permutation"])
+def test_declared_permutations_are_exact(name, symmetry, net, x64, close):
+    # Sums of a dozen terms in another order, a few layers deep: rounding is 6e-8 and 1e-16 of each.
+    for dtype, tolerance in [(jnp.float32, 3e-6), (jnp.float64, 1e-12)]:
+        model, variables, x = net(name, dtype, batch=3, **symmetry.config)
+        outputs = evaluate(model)(variables, x)
+        moved, rows = permuted(x, 0)
+        readout = getattr(model, "readout", "sets")
+        assert (readout in ("graph", "set", "sets")) == (symmetry.action == "invariant")
+        assert departure(outputs) > 1e-4, "the input does not matter"
+        close(evaluate(model)(variables, moved), outputs[rows.get(readout, rows.get("sets"))], tolerance)
+
+
+def padded_graph(x):
+    """Two graphs with two of NaN between them and one of nothing behind; and which of the five count."""
+    first, last = (some(x, slice(i, i + 1)) for i in range(2))
+    noise = on_numbers(lambda leaf: np.full_like(leaf, np.nan), first)
+    size, moved = first.nodes.shape[0], []
+    for i, part in enumerate([first, noise, noise, last]):
+        moved.append(part._replace(senders=part.senders + i * size, receivers=part.receivers + i * size))
+    graph = jax.tree.map(lambda *leaves: np.concatenate(leaves), *moved)
+    graph = graph._replace(n_node=np.append(graph.n_node, 0), n_edge=np.append(graph.n_edge, 0))
+    return graph, np.array([True, False, False, True, False])
+
+
+@pytest.mark.parametrize("readout", ["graph", "nodes", "edges"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_more_padding_gives_the_same_answer(name, readout, net, x64, close):
+    model, variables, x = net(name, jnp.float64, readout=readout)
+    expected = evaluate(model)(variables, x)
+    graph, mask = padded_graph(x)
+    with jax.debug_nans(False):
+        outputs = jax.jit(model.apply)(variables, graph, mask=mask)
+    assert np.all(np.isfinite(outputs))
+    rows = {"graph": np.ones(5, int), "nodes": graph.n_node, "edges": graph.n_edge}
+    close(outputs[mask.repeat(rows[readout])], expected, 1e-12)
+
+
+@pytest.mark.parametrize("name", list(slow_where_shared(POINTS)))
+def test_more_padding_of_points_gives_the_same_answer(name, net, x64, close):
+    readouts = ["set", "points"] if "readout" in zoo.options(name) else [None]
+    for readout in readouts:
+        model, variables, x = net(name, jnp.float64, **({"readout": readout} if readout else {}))
+        expected = evaluate(model)(variables, x)
+        # Points of NaN between those there are, and before and behind them.
+        places = np.arange(x.values.shape[1]) * 2 + 1
+        size = 2 * len(places) + 2
+        values = np.full((len(x.values), size, x.values.shape[2]), np.nan)
+        mask = np.zeros((len(x.values), size), bool)
+        values[:, places], mask[:, places] = x.values, x.mask
+        with jax.debug_nans(False):
+            outputs = evaluate(model)(variables, x.replace(values=jnp.asarray(values), mask=jnp.asarray(mask)))
+        assert np.all(np.isfinite(outputs))
+        close(outputs[:, places] if readout == "points" else outputs, expected, 1e-12)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_card_is_complete(name):
     card = zoo.card(name)
@@ -377,7 +537,7 @@ def test_card_is_complete(name):
     assert issubclass(card.module, nn.Module)
     assert re.fullmatch(r"https://\S+", card.paper)
     assert card.title.strip()
-    assert "(B, " in card.inputs
+    assert {"array": "(B, ", "graph": "GraphsTuple", "points": "PointSet"}[card.kind] in card.inputs
     assert set(card.config) <= fields
     assert set(card.tiny) <= fields
     assert card.example[0] == 1
@@ -385,12 +545,13 @@ def test_card_is_complete(name):
     for symmetry in card.symmetries:
         assert set(symmetry.config) <= fields
         assert f"{symmetry.action} to {symmetry.group}" in str(symmetry)
-        assert f"{symmetry.step} px" in str(symmetry)
+        assert ("px" in str(symmetry)) == (symmetry.group != "permutation")
+        assert symmetry.group == "permutation" or f"{symmetry.step} px" in str(symmetry)
     for pattern in card.idle:
         re.compile(pattern)
     assert {"num_classes", "in_channels", "axis_name", "dtype", "param_dtype"} <= fields
     tiny = zoo.create(name, **card.tiny)
-    shapes = jax.eval_shape(tiny.init, jax.random.key(0), jax.ShapeDtypeStruct(card.tiny_example, jnp.float32))
+    shapes = jax.eval_shape(tiny.init, jax.random.key(0), inputs_like(name))
     convolutional = any(leaf.ndim > 2 for leaf in jax.tree.leaves(shapes["params"]))
     assert ("padding" in fields) == convolutional, "every convolution states its padding"
 
@@ -420,7 +581,7 @@ def test_any_number_of_channels(name, key):
     card = zoo.card(name)
     for channels in (1, 3, 32):
         model = zoo.create(name, **{**card.tiny, "in_channels": channels})
-        x = jax.ShapeDtypeStruct((*card.tiny_example[:-1], channels), jnp.float32)
+        x = inputs_like(name, (*card.tiny_example[:-1], channels))
         outputs, _ = jax.eval_shape(model.init_with_output, key, x)
         assert outputs.shape == output_shape(name, x)
 
@@ -469,7 +630,7 @@ def test_a_missing_option_is_named():
 
 def initialise(name, shape, **options):
     model = zoo.create(name, **{**zoo.card(name).tiny, **options})
-    return jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+    return jax.eval_shape(model.init, jax.random.key(0), inputs_like(name, shape))
 
 
 @pytest.mark.parametrize("name", NAMES)

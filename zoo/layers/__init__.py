@@ -3,7 +3,19 @@
 from zoo.layers.arithmetic import Window, centre, conv_parameters, jump, output_size, receptive_field, seen_pixels
 from zoo.layers.checks import check_image
 from zoo.layers.convolution import Conv, Padding, check_padding, convolve, he_normal, pad_spatial, same_pads
+from zoo.layers.edge_conv import EdgeConv
 from zoo.layers.filters import angle_filter, conv2d, edge_filter
+from zoo.layers.graph import Graph, as_graph, degrees, edge_mask, from_padded, graph_index, node_mask, with_self_loops
+from zoo.layers.graph_head import (
+    GraphNorm,
+    GraphPool,
+    Readout,
+    check_graph_options,
+    edge_layer,
+    graph_head,
+    graph_norm,
+    pool_nodes,
+)
 from zoo.layers.group import (
     Group,
     GroupConv,
@@ -22,7 +34,27 @@ from zoo.layers.group import (
 )
 from zoo.layers.matrix import convolution_matrix
 from zoo.layers.maximum import max_over, maximum
+from zoo.layers.neighbours import (
+    Neighbours,
+    RadiusEdges,
+    gather_points,
+    k_nearest,
+    minimum_image,
+    squared_distances,
+    within_radius,
+)
 from zoo.layers.normalisation import BatchNorm, masked_moments
+from zoo.layers.points import (
+    POINT_POOLS,
+    PointSet,
+    as_points,
+    counted_points,
+    leading_channels,
+    masked_attention,
+    masked_max,
+    masked_mean,
+    masked_sum,
+)
 from zoo.layers.pooling import (
     avg_pool,
     crop_centre,
@@ -33,6 +65,7 @@ from zoo.layers.pooling import (
     unfold_pixels,
 )
 from zoo.layers.recurrence import GATES, Activation, Carry, CellName, recur, zero_carry
+from zoo.layers.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from zoo.layers.sequence import Sequence, as_sequence, last_valid, mean_valid, reverse_valid, valid_steps
 from zoo.layers.stage import Norm, check_norm, conv_stage
 from zoo.layers.stochastic import Dropout, example_keys
@@ -49,6 +82,7 @@ from zoo.layers.unpooling import (
 
 __all__ = [
     "GATES",
+    "POINT_POOLS",
     "Activation",
     "BatchNorm",
     "Carry",
@@ -57,19 +91,30 @@ __all__ = [
     "ConvTranspose",
     "Decoder",
     "Dropout",
+    "EdgeConv",
+    "Graph",
+    "GraphNorm",
+    "GraphPool",
     "Group",
     "GroupConv",
     "LiftingConv",
+    "Neighbours",
     "Norm",
     "Padding",
+    "PointSet",
+    "RadiusEdges",
+    "Readout",
     "Sequence",
     "Tap",
     "Window",
     "angle_filter",
+    "as_graph",
+    "as_points",
     "as_sequence",
     "avg_pool",
     "centre",
     "check_exact_side",
+    "check_graph_options",
     "check_image",
     "check_norm",
     "check_padding",
@@ -79,21 +124,36 @@ __all__ = [
     "conv_transpose",
     "convolution_matrix",
     "convolve",
+    "counted_points",
     "crop_centre",
     "d4_inverse",
     "d4_product",
+    "degrees",
     "edge_filter",
+    "edge_layer",
+    "edge_mask",
     "example_keys",
     "fold_pixels",
+    "from_padded",
+    "gather_points",
     "global_pool",
+    "graph_head",
+    "graph_index",
+    "graph_norm",
     "group_kernel",
     "group_order",
     "group_pool",
     "he_normal",
     "jump",
+    "k_nearest",
     "last_valid",
+    "leading_channels",
     "lifted_kernel",
+    "masked_attention",
+    "masked_max",
+    "masked_mean",
     "masked_moments",
+    "masked_sum",
     "max_over",
     "max_pool",
     "max_pool_with_switches",
@@ -101,20 +161,30 @@ __all__ = [
     "maximum",
     "mean_valid",
     "merge_fields",
+    "minimum_image",
+    "node_mask",
     "output_size",
     "pad_spatial",
     "pad_to_multiple",
+    "pool_nodes",
     "receptive_field",
     "recur",
     "reverse_valid",
     "same_pads",
     "seen_pixels",
+    "segment_max",
+    "segment_mean",
+    "segment_softmax",
+    "segment_sum",
     "split_fields",
+    "squared_distances",
     "turn",
     "turn_fields",
     "unfold_pixels",
     "upsample_linear",
     "upsample_nearest",
     "valid_steps",
+    "with_self_loops",
+    "within_radius",
     "zero_carry",
 ]
