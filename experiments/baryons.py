@@ -1,4 +1,13 @@
-"""Painting gas on dark matter, with the right power on every scale (F1)."""
+"""Painting gas on dark matter, with the right power on every scale (F1).
+
+    up to half the Nyquist frequency,          largest error of     smallest
+    on test                                    the power            cross-correlation
+    zoo train baryons                          2.7 % (2.5 – 3.0)    0.988                6 minutes on one core
+    zoo baseline baryons --split test          24.5 %               0.961               boosted trees on filtered pixels
+
+Without batch normalisation, whose noise costs power: with it 4.9 % on validation instead of 3.3 %. One seed. Measured
+with one CPU core to the training, JAX 0.10.2, 2026-11-22.
+"""
 
 from zoo.augment import Augmentation
 from zoo_experiments.verbs.experiment import Experiment, Optimisation

@@ -1,4 +1,16 @@
-"""Where will the ball be next? One frame against many, positions and video (G1, G2)."""
+"""Where will the ball be next? One frame against many, positions and video (G1, G2).
+
+    rms error on test, in sides of the box
+    zoo train bouncing_ball --seed 0 (1)       0.017, 0.017, LSTM on all frames so far; 1 minute
+    zoo train bouncing_ball_window1            0.037, dense layers on one frame; half a minute
+    zoo train bouncing_ball_window2 (8)        0.024 on two frames, 0.019 on eight
+    zoo baseline bouncing_ball --split test    0.024, straight line through two positions
+    zoo over step bouncing_ball bouncing_ball_window1 bouncing_ball_window2 bouncing_ball_window8
+
+By frames seen, on validation: the LSTM's error falls from 0.064 after one over 0.030 after three to 0.013 after thirty;
+with a window of two it stays between 0.025 and 0.031. Measured with one CPU core to each training, JAX 0.10.2,
+2026-11-22. The video was not trained to the end.
+"""
 
 import dataclasses
 
@@ -40,8 +52,8 @@ EXPERIMENTS = {
         data="bouncing_ball/video",
         model="conv_lstm",
         options=("widths=(12,)",),
-        epochs=6,
-        batch_size=32,
+        epochs=3,
+        batch_size=16,
         baseline="",
     ),
 }

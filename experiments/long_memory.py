@@ -1,4 +1,20 @@
-"""A symbol to be remembered over 10 to 100 steps: a window, the plain cell and its remedies, LSTM and GRU (G2–G4)."""
+"""A symbol to be remembered over 10 to 100 steps: a window, the plain cell and its remedies, LSTM and GRU (G2–G4).
+
+    test accuracy, four symbols     seeds 0 and 1    half a minute to two minutes each
+    zoo train memory_window         0.270, 0.285     dense layers on 16 steps
+    zoo train memory_rnn            0.264, 0.502     plain cell
+    zoo train memory_rnn_orthogonal 0.244, 0.286     begun orthogonal
+    zoo train memory_rnn_relu       1.000, 1.000     rectifiers, begun as the identity
+    zoo train memory_lstm           1.000, 1.000
+    zoo train memory_gru            1.000, 1.000
+    zoo train memory_words          0.250 on validation, seed 0: chance; 5 minutes
+    zoo over lag memory_window memory_rnn memory_rnn_orthogonal memory_rnn_relu memory_lstm memory_gru
+    zoo over gradient memory_window memory_rnn memory_rnn_orthogonal memory_rnn_relu memory_lstm memory_gru
+
+The window is right half of the time at a lag of 11, and by chance beyond 16. After training (seed 0) the gradient of
+the plain cell has shrunk a hundredfold 70 steps back, that of the rectified cell has grown 100,000-fold. The story told
+in characters was not learnt in five minutes. Measured with one CPU core to each training, JAX 0.10.2, 2026-11-22.
+"""
 
 import dataclasses
 

@@ -1,4 +1,11 @@
-"""Morphology of every pixel of a field: background, spheroid, disk, irregular or point source (E8)."""
+"""Morphology of every pixel of a field: background, spheroid, disk, irregular or point source (E8).
+
+    zoo train pixel_morphology                     test Dice 0.867 (95 % 0.860 – 0.873), 3 minutes
+    zoo baseline pixel_morphology --split test     0.632, boosted trees on filtered pixels
+
+The mean of spheroid 0.888, disk 0.843, irregular 0.834 and point source 0.902; completeness over magnitude is drawn in
+the report. One seed. Measured with one CPU core to the training, JAX 0.10.2, 2026-11-22.
+"""
 
 from zoo.augment import Augmentation
 from zoo_experiments.verbs.experiment import Experiment, Optimisation

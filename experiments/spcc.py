@@ -1,4 +1,18 @@
-"""Supernovae of the photometric classification challenge: type Ia or not, and what a bright training set does (G5)."""
+"""Supernovae of the photometric classification challenge: type Ia or not, and what a bright training set does (G5).
+
+    on test, 1,000 objects                  accuracy   AUC
+    zoo train spcc --seed 0                 0.905      0.952 (0.938 – 0.964)   GRU; 2 minutes
+    zoo train spcc --seed 1                 0.916      0.956 (0.942 – 0.968)
+    zoo baseline spcc --split test          0.920      0.966 (0.956 – 0.976)   random forest on features
+    zoo train spcc_bright --seed 0          0.773      0.817 (0.790 – 0.844)   GRU, trained on the bright half
+    zoo train spcc_bright --seed 1          0.753      0.829 (0.804 – 0.855)
+    zoo baseline spcc_bright --split test   0.852      0.943 (0.930 – 0.956)   random forest on features
+
+With 800 objects to train on the forest is at least as good; a network with all 21,319, half of them for training, is
+published with 0.947 and 0.986 (Charnock & Moss 2017). Trained on bright objects both lose, the network much more, and
+its probabilities with it (calibration error 0.06 → 0.19). Measured with one CPU core to each training, JAX 0.10.2,
+2026-11-22.
+"""
 
 import dataclasses
 

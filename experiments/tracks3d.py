@@ -1,4 +1,11 @@
-"""Tracks and showers in a three-dimensional detector, voxel by voxel (E6)."""
+"""Tracks and showers in a three-dimensional detector, voxel by voxel (E6).
+
+    test Dice                             mean of both            track   shower
+    zoo train tracks3d                    0.772 (0.764 – 0.779)   0.794   0.750    4 minutes
+    zoo baseline tracks3d --split test    0.751 (0.739 – 0.762)   0.771   0.732   logistic regression on filtered voxels
+
+One seed. Measured with one CPU core to the training, JAX 0.10.2, 2026-11-22.
+"""
 
 from zoo_experiments.verbs.experiment import Experiment, Optimisation
 from zoo_experiments.verbs.images import Images

@@ -1,4 +1,14 @@
-"""Series of the UCR archive: 1-D convolutions beside the nearest neighbour by dynamic time warping."""
+"""Series of the UCR archive: 1-D convolutions beside the nearest neighbour by dynamic time warping.
+
+    test accuracy                    network        1-NN, Euclid   1-NN, DTW
+    zoo train ucr_gunpoint           1.000, 1.000   0.913          0.887
+    zoo train ucr_italy_power        0.961          0.952          0.935
+    zoo train ucr_arrowhead          0.674, 0.794   0.794          0.686
+
+Half a minute each, seeds 0 and 1 where there are two. All fit on four fifths of the archive's training series, the
+others being validation; ArrowHead has 30 left, and two seeds differ by 12 points. `zoo baseline NAME --split test`
+gives the neighbours. Measured with one CPU core to each training, JAX 0.10.2, 2026-11-22.
+"""
 
 import dataclasses
 

@@ -53,6 +53,8 @@ class Optimisation:
         gamma: exponent of the focal loss; 0 makes it cross-entropy.
         huber: for regression, error in standard deviations of the target from which on the loss grows linearly, not
             quadratically, so that a few wild examples do not rule; 0 for never.
+        beta: where standard deviations are predicted too, how much of its weight an error of small variance loses in
+            the likelihood (Seitzer+22), 0 … 1: with 1 the means learn as from squared errors.
 
     Raises:
         UserError: a value out of range.
@@ -69,6 +71,7 @@ class Optimisation:
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     huber: float = 0.0
+    beta: float = 0.0
     loss: Literal["cross_entropy", "focal", "dice", "cross_entropy+dice"] = "cross_entropy"
     gamma: float = 2.0
 
@@ -78,6 +81,7 @@ class Optimisation:
             require_share(f"optimisation.{name}", getattr(self, name))
         for name in ("weight_decay", "clip", "huber", "gamma"):
             require_finite(f"optimisation.{name}", getattr(self, name))
+        require(0 <= self.beta <= 1, "optimisation.beta", "in 0 … 1", self.beta)
         require_at_least("optimisation.accumulate", self.accumulate, 1)
 
 
@@ -522,6 +526,7 @@ def dense_task(
             scale=outputs.scale,
             delta=how.huber or np.inf,
             heteroscedastic=outputs.spread,
+            beta=how.beta,
             names=outputs.names,
         )
     if outputs.masks:

@@ -128,7 +128,7 @@ def results_table(path: Path = STORE, *, links: bool = False) -> Table:
         minutes = [run["minutes"] for run in entry["runs"]]
         base = entry["baseline"]
         beside = f"{base[split]['value']:.3f} ({base['name']}, {base['inputs']})" if base and split in base else "—"
-        score = f"{spread(values)}" + ("" if split == "test" else " (validation)")
+        score = spread(values, entry["runs"][0][split]["interval"]) + ("" if split == "test" else " (validation)")
         rows.append(
             (
                 f"`{name}`" if links else name,
@@ -144,8 +144,8 @@ def results_table(path: Path = STORE, *, links: bool = False) -> Table:
     return Table(columns, rows, ("images", "minutes"))
 
 
-def spread(values: Sequence[float]) -> str:
-    """`0.865 ± 0.005 (3)`: mean, standard deviation over seeds and their number."""
+def spread(values: Sequence[float], interval: Sequence[float]) -> str:
+    """`0.865 ± 0.005 (3)`: mean, standard deviation over seeds and their number; of one its 95 % interval."""
     if len(values) == 1:
-        return f"{values[0]:.3f} (1)"
+        return f"{values[0]:.3f}, {interval[0]:.3f} – {interval[1]:.3f} (1)"
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({len(values)})"

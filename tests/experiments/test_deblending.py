@@ -68,6 +68,7 @@ def test_curves_are_drawn_for_those_that_measure():
     assert axes.get_xlabel() == "separation (px)" and len(axes.lines) == 2
 
 
+@pytest.mark.slow
 def test_the_verb_measures_with_networks_and_with_sep(zoo, tmp_path):
     for name, more in (
         ("blends_fluxes", ("widths=(4, 6)", "depths=(1, 1)")),

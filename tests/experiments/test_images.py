@@ -106,6 +106,22 @@ def test_stretches_are_their_formulae_odd_and_keep_one():
         assert out[-1] == 1 and out[0] == -1
 
 
+def test_colours_are_differences_of_stretched_bands_around_the_middle_one():
+    image = picture(4, 4, 5)
+    plain = dataclasses.replace(PLAIN, stretch="asinh", crop=(0, 2), size=2)
+    bands = plain.image(image)
+    out = dataclasses.replace(plain, colours=0.1).image(image)
+    assert out.shape == bands.shape and out.dtype == np.float32
+    for first in (0, 5):
+        u, g, r, i, z = np.moveaxis(bands[..., first : first + 5].astype(float), -1, 0)
+        by_hand = np.stack([(u - g) / 0.1, (g - r) / 0.1, r, (r - i) / 0.1, (i - z) / 0.1], axis=-1)
+        np.testing.assert_allclose(out[..., first : first + 5], by_hand, atol=1e-5)  # float32 differences over 0.1
+    with pytest.raises(UserError, match=r"images\.colours is for images of several bands"):
+        dataclasses.replace(PLAIN, colours=0.1).image(picture(4, 4))
+    with pytest.raises(UserError, match=r"images\.colours must be a finite number"):
+        Images(colours=-1.0)
+
+
 def test_the_curve_is_applied_after_the_mean_over_areas():
     image = picture(8, 8)
     out = Images(size=4, stretch="sqrt").image(image)

@@ -75,7 +75,13 @@ def trained_pixels(zoo, tmp_path_factory):
     return build
 
 
-@pytest.mark.parametrize("name", [*KINDS])
+# Long, and most of what they do is done by the others too.
+LONG = ("baryons", "tracks3d", "blends_masks")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in KINDS]
+)
 def test_every_kind_is_trained_scored_and_reported(name, trained_pixels):
     run, outcome = trained_pixels(name)
     metrics, drawn = KINDS[name]

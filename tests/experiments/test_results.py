@@ -66,7 +66,7 @@ def test_without_test_scores_the_table_says_so(tmp_path):
     run(tmp_path / "circles" / "seed0", seed=0, test=None)
     store = tmp_path / "store.json"
     results.collect(["circles"], runs=tmp_path, path=store)
-    assert results.results_table(store).rows[0][3] == "0.900 (1) (validation)"
+    assert results.results_table(store).rows[0][3] == "0.900, 0.800 – 0.900 (1) (validation)"
 
 
 def test_nothing_to_gather_is_an_error(zoo, tmp_path):

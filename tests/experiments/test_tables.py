@@ -39,13 +39,13 @@ def test_measurements_keep_three_digits():
 README = """# Title
 
 <!-- table models -->
-old
+stale
 <!-- end -->
 between
 <!-- table experiments -->
 <!-- end -->
 <!-- table data -->
-old
+stale
 <!-- end -->
 after
 """
@@ -58,7 +58,7 @@ def test_the_readme_is_refreshed_between_its_markers_only(zoo, tmp_path, monkeyp
     assert outcome.code == 0 and "refreshed" in outcome.out
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("# Title\n\n<!-- table models -->\n| name |") and text.endswith("<!-- end -->\nafter\n")
-    assert "old" not in text and "<!-- end -->\nbetween\n<!-- table experiments -->" in text
+    assert "stale\n" not in text and "<!-- end -->\nbetween\n<!-- table experiments -->" in text
     for name in (*library.names(), *experiments(), *catalogue.names()):
         assert f"| `{name}` |" in text
     outcome = zoo("readme")

@@ -191,6 +191,7 @@ def maps(
     scale: Sequence[float] = (1.0,),
     delta: float = float("inf"),
     heteroscedastic: bool = False,
+    beta: float = 0.0,
     names: Sequence[str] | None = None,
 ) -> Task:
     """D numbers for each pixel, with their standard deviations if wanted; truth (B, …, D) in the entry `target`.
@@ -203,6 +204,7 @@ def maps(
         scale: D positive values the targets are then divided by, such as their standard deviations.
         delta: δ of `losses.huber` in standardised units; infinity for half the squared error.
         heteroscedastic: the network also gives log-variances, and `losses.gaussian_nll` is the loss.
+        beta: of that loss: how much of the weight that errors of small variance have is taken back.
         names: D names for the report.
 
     Returns:
@@ -225,7 +227,8 @@ def maps(
     channels = 2 * size if heteroscedastic else size
 
     def units(values: tuple[float, ...], like: jax.Array) -> jax.Array:
-        return jnp.asarray(values, like.dtype).reshape(*[1] * (like.ndim - 1), size)
+        # Predictions may be NumPy's, in a precision that JAX does not have on.
+        return jnp.asarray(values, jnp.result_type(like)).reshape(*[1] * (like.ndim - 1), size)
 
     def checked(outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
         if outputs.shape[-1] != channels:
@@ -243,7 +246,7 @@ def maps(
     def values(outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         outputs, targets, weights = checked(outputs, batch)
         if heteroscedastic:
-            return gaussian_nll(outputs[..., :size], outputs[..., size:], targets), weights
+            return gaussian_nll(outputs[..., :size], outputs[..., size:], targets, beta=beta), weights
         return huber(outputs, targets, delta=delta), weights
 
     def metrics(outputs: jax.Array, batch: Batch) -> Sums:

@@ -151,23 +151,31 @@ def huber(outputs: jax.Array, targets: jax.Array, *, delta: float = 1.0) -> jax.
     return jnp.sum(inside * (size - inside / 2), axis=-1)
 
 
-def gaussian_nll(mean: jax.Array, log_variance: jax.Array, targets: jax.Array) -> jax.Array:
+def gaussian_nll(mean: jax.Array, log_variance: jax.Array, targets: jax.Array, *, beta: float = 0.0) -> jax.Array:
     """Negative log-likelihood Σ ½ (s + e² exp(−s)) of errors e with log-variance s, over the last axis.
 
     Nix & Weigend 1994; Kendall & Gal 17, https://arxiv.org/abs/1703.04977, eq. 5 and 8. Without the constant
-    ½ log 2π, so that s = 0 gives half the squared error.
+    ½ log 2π, so that s = 0 gives half the squared error. The likelihood weights an error by its own variance, so that
+    what is hard to learn is soon explained away as noise; `beta` takes that weight back (Seitzer+22,
+    https://arxiv.org/abs/2203.09168, eq. 5): each term is multiplied by exp(β s), held constant in gradients. With
+    β = 1 the mean learns as from the squared error; the best variance stays the same.
 
     Args:
         mean: (…, D), reduced in float32 at least.
         log_variance: (…, D), s; below `LOG_VARIANCE_FLOOR` it counts as that and has no gradient, which bounds exp(−s).
         targets: (…, D), in the units of the means.
+        beta: β, 0 … 1; 0 is the likelihood.
 
     Returns:
-        (…) in nats.
+        (…) in nats, where β is 0.
     """
     mean = _at_least_float32(mean)
     spread = jnp.maximum(log_variance.astype(mean.dtype), LOG_VARIANCE_FLOOR)
-    return jnp.sum((spread + (targets.astype(mean.dtype) - mean) ** 2 * jnp.exp(-spread)) / 2, axis=-1)
+    terms = (spread + (targets.astype(mean.dtype) - mean) ** 2 * jnp.exp(-spread)) / 2
+    if beta:
+        # Bounded above as well: a wild start would overflow.
+        terms *= jax.lax.stop_gradient(jnp.exp(beta * jnp.minimum(spread, -LOG_VARIANCE_FLOOR)))
+    return jnp.sum(terms, axis=-1)
 
 
 def balanced_weights(counts: jax.Array) -> jax.Array:

@@ -214,6 +214,27 @@ def test_the_best_variance_is_the_squared_error(x64):
     np.testing.assert_allclose(slope, [0.0], atol=1e-15)
 
 
+def test_with_beta_one_the_mean_learns_as_from_squared_errors_and_the_best_variance_stays(x64):
+    rng = np.random.default_rng(7)
+    mean, spread, targets = (jnp.asarray(x) for x in rng.normal(size=(3, 5, 2)))
+    total = lambda mean, spread, beta: gaussian_nll(mean, spread, targets, beta=beta).sum()
+    slope = jax.grad(total)(mean, spread, 1.0)
+    np.testing.assert_allclose(slope, mean - targets, rtol=1e-12)
+    plain, half = (jax.grad(total, argnums=1)(mean, spread, beta) for beta in (0.0, 0.5))
+    np.testing.assert_allclose(half, plain * jnp.exp(spread / 2), rtol=1e-12)
+    best = jnp.log((mean - targets) ** 2)
+    np.testing.assert_allclose(jax.grad(total, argnums=1)(mean, best, 1.0), np.zeros((5, 2)), atol=1e-15)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+@pytest.mark.parametrize("spread", [-1e4, -100.0, 100.0, 1e4])
+def test_any_variance_has_a_finite_loss(spread, beta):
+    loss = lambda mean, s: gaussian_nll(mean, s, jnp.array([0.0]), beta=beta)
+    for mean in (0.0, 1e3):
+        value, gradient = jax.value_and_grad(loss, argnums=(0, 1))(jnp.array([mean]), jnp.array([spread]))
+        assert all(bool(jnp.all(jnp.isfinite(x))) for x in (value, *gradient))
+
+
 @pytest.mark.parametrize("spread", [-1e4, -100.0, LOG_VARIANCE_FLOOR, 100.0, 1e4])
 def test_any_variance_has_a_finite_likelihood(spread):
     loss = lambda mean, s: gaussian_nll(mean, s, jnp.array([0.0]))
