@@ -89,7 +89,9 @@ def _lines(quantity: str, run: Run, split: str) -> tuple[dict[str, Line], str]:
             raise UserError(f"{run.name} says something of whole sequences, not of every step.")
         raw, _ = made.evaluation()(variables, source)
         line = by_step(errors_by_step(made, raw, source))
-        return {"": line}, "error" if made.outputs.targets else "surprise (bits)"
+        units = set(made.outputs.targets.values())
+        label = f"error ({units.pop()})" if len(units) == 1 else "error"
+        return {"": line}, label if made.outputs.targets else "surprise (bits)"
     if made.outputs.steps:
         raise UserError(f"{run.name} says something of every step: `zoo over step` draws it.")
     if quantity == "time":
