@@ -360,6 +360,12 @@ def assemble(
         raise UserError(f"{dataset.name} has no split {missing[0]!r}; there are: {', '.join(dataset.splits)}.")
     classes = len(found.class_names) or None
     field = "sequence" if is_sequential(dataset) else "image"
+    for name in splits:
+        if len(source := dataset.splits[name]) and field not in (record := source[0]):
+            raise UserError(
+                f"{dataset.name} has records of {', '.join(record)}: graphs or sets of points. Experiments train on "
+                "images and sequences so far; in Python, zoo_datasets.loading.catalogue.load reads these."
+            )
     data = {
         name: in_memory(dataset.splits[name], experiment.preparation(field), num_classes=classes) for name in splits
     }
@@ -579,6 +585,9 @@ def build_model(
         UnknownName: the model or an option is not known.
         UserError: an option of another type than its default, or one that is not the user's to set.
     """
+    if (kind := zoo.card(experiment.model).kind) != "array":
+        takes = {"graph": "graphs", "points": "sets of points"}[kind]
+        raise UserError(f"{experiment.model} takes {takes}; experiments train on images and sequences so far.")
     options = model_options(experiment.options)
     defaults = zoo.options(experiment.model)
     for name, value in options.items():

@@ -229,3 +229,13 @@ def test_computation_in_bfloat16_keeps_float32_weights(key):
     outputs, variables = model.init_with_output(key, jnp.zeros((1, 8, 8, 1)))
     assert outputs.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_graphs_and_sets_of_points_are_refused():
+    nodes = np.zeros((4, 3, 1), np.float32)
+    graphs = Dataset("rings", {"train": ArraySource({"nodes": nodes, "label": np.arange(4) % 2})}, ("a", "b"), "")
+    with pytest.raises(UserError, match=r"rings has records of nodes, label: graphs or sets of points.*images and seq"):
+        assemble(SMALL, graphs, splits=("train",))
+    for model, takes in (("gcn", "graphs"), ("particlenet", "sets of points")):
+        with pytest.raises(UserError, match=f"{model} takes {takes}; experiments train on images and sequences"):
+            build_model(dataclasses.replace(SMALL, model=model, options=()), num_classes=2, channels=1)
