@@ -74,18 +74,21 @@ SLOW = 1.3
 REASONS: Mapping[str, str] = {
     "braai": "3 to 32 channels: XLA's convolutions take 4 tenths, passes over memory (ReLU, pools, dropout) as much",
     "c4_convnet": "two thirds in XLA's convolutions, which reach 50 to 70 GFLOP/s on 32 to 64 channels",
-    "conv3d": "XLA has no fast convolution of volumes; they are products of copies, which take half of the step",
-    "convnet": "6 tenths in XLA's convolutions, which reach 60 to 70 GFLOP/s on 32 to 64 channels",
-    "d4_resnet": "batch 4: XLA's convolutions take half, passes over memory (normalisation, poses of kernels) 4 tenths",
-    "d4_convnet": "batch 8: 6 tenths in XLA's convolutions, a third in passes over memory",
-    "deepmerge": "3 to 32 channels: passes over memory (pools, dropout) take half, XLA's convolutions a third",
     "c4_unet": "6 tenths in XLA's convolutions of 16 to 192 channels, a third in passes over memory",
+    "conv3d": "XLA has no fast convolution of volumes; they are products of copies, which take half of the step",
+    "conv_lstm": "not yet looked into",
+    "convnet": "6 tenths in XLA's convolutions, which reach 60 to 70 GFLOP/s on 32 to 64 channels",
+    "d4_convnet": "batch 8: 6 tenths in XLA's convolutions, a third in passes over memory",
+    "d4_resnet": "batch 4: XLA's convolutions take half, passes over memory (normalisation, poses of kernels) 4 tenths",
     "d4_unet": "6 tenths in XLA's convolutions of 48 to 192 channels, a third in passes over memory",
+    "deepmerge": "3 to 32 channels: passes over memory (pools, dropout) take half, XLA's convolutions a third",
     "fcn": "half in XLA's convolutions of 16 to 64 channels, 4 tenths in passes over memory (normalisation, pools)",
+    "gru": "the gates are cut out of one product at every step: one for each took a fifth off a trial's gradient",
+    "lstm": "the gates are cut out of one product at every step: one for each took a third off a trial's forward pass",
+    "mobilenet_v2": "depthwise convolutions and normalisation, passes over memory for XLA, take two thirds",
     "segnet": "XLA's convolutions of 16 to 128 channels, and passes over memory (switches), take 45 % each",
     "unet": "half in XLA's convolutions of 16 to 128 channels, a third in passes over memory",
     "unet3d": "XLA has no fast convolution of volumes; they are products of copies, and passes over memory a third",
-    "mobilenet_v2": "depthwise convolutions and normalisation, passes over memory for XLA, take two thirds",
 }
 
 # Quick steps are repeated until a turn lasts this long.
