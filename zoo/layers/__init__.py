@@ -66,7 +66,7 @@ from zoo.layers.pooling import (
 )
 from zoo.layers.recurrence import GATES, Activation, Carry, CellName, recur, zero_carry
 from zoo.layers.segment import segment_max, segment_mean, segment_softmax, segment_sum
-from zoo.layers.sequence import Sequence, as_sequence, last_valid, mean_valid, reverse_valid, valid_steps
+from zoo.layers.sequence import Sequence, as_sequence, last_valid, reverse_valid, valid_steps
 from zoo.layers.stage import Norm, check_norm, conv_stage
 from zoo.layers.stochastic import Dropout, example_keys
 from zoo.layers.tap import Tap
@@ -159,7 +159,6 @@ __all__ = [
     "max_pool_with_switches",
     "max_unpool",
     "maximum",
-    "mean_valid",
     "merge_fields",
     "minimum_image",
     "node_mask",

@@ -83,12 +83,6 @@ def last_valid(x: jax.Array, lengths: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, index, axis=1)[:, 0]
 
 
-def mean_valid(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """Mean over the valid steps (B, T) of each sequence: (B, T, C) → (B, C)."""
-    weight = valid[..., None].astype(x.dtype)
-    return jnp.sum(jnp.where(weight > 0, x, 0), axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1)
-
-
 def reverse_valid(x: jax.Array, lengths: jax.Array) -> jax.Array:
     """Turn the time of the valid steps of (B, T, …) round, and leave the others where they are."""
     steps = jnp.arange(x.shape[1])[None]

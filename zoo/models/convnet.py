@@ -27,9 +27,9 @@ from zoo.layers import (
     check_image,
     fold_pixels,
     global_pool,
+    masked_mean,
     max_over,
     max_pool,
-    mean_valid,
     valid_steps,
 )
 from zoo.models.card import Card, Symmetry
@@ -132,7 +132,7 @@ def _pool_steps(x: jax.Array, lengths: jax.Array, mode: str) -> jax.Array:
     """`global_pool` over the valid steps of (B, T, C), which are not negative and 0 beyond."""
     parts = []
     if mode in ("mean", "both"):
-        parts.append(mean_valid(x, valid_steps(lengths, x.shape[1])))
+        parts.append(masked_mean(x, valid_steps(lengths, x.shape[1])))
     if mode in ("max", "both"):
         parts.append(max_over(x, 1))
     return jnp.concatenate(parts, axis=-1)

@@ -27,7 +27,8 @@ from zoo.layers import (
     Sequence,
     Tap,
     as_sequence,
-    mean_valid,
+    masked_attention,
+    masked_mean,
     recur,
     zero_carry,
 )
@@ -149,11 +150,10 @@ class RecurrentNet(nn.Module):
         if self.readout == "last":
             return end
         if self.readout == "mean":
-            return mean_valid(x, valid)
+            return masked_mean(x, valid)
         if self.readout == "attention":
             scores = nn.Dense(1, use_bias=False, name="attention", **types)(jnp.tanh(x))[..., 0]
-            weights = jax.nn.softmax(jnp.where(valid, scores, jnp.finfo(scores.dtype).min), axis=1)
-            return jnp.sum(jnp.where(valid[..., None], x, 0) * weights[..., None], axis=1)
+            return masked_attention(x, scores, valid)
         return x
 
     def _check(self, carry: Any, return_carry: bool) -> None:

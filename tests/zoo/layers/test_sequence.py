@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.layers import Sequence, as_sequence, last_valid, mean_valid, reverse_valid, valid_steps
+from zoo.layers import Sequence, as_sequence, last_valid, masked_mean, reverse_valid, valid_steps
 
 LENGTHS = np.array([5, 1, 3], np.int32)
 
@@ -61,7 +61,7 @@ def test_nan_beyond_the_length_reaches_no_result_and_no_gradient(nan_allowed):
     @jax.grad
     def gradient(weights, values):
         sequence = as_sequence("Net", Sequence(values, LENGTHS))
-        return jnp.sum(mean_valid(jnp.exp(sequence.values @ weights), sequence.valid))
+        return jnp.sum(masked_mean(jnp.exp(sequence.values @ weights), sequence.valid))
 
     weights = jnp.ones((2, 4))
     assert np.array_equal(gradient(weights, jnp.asarray(loud)), gradient(weights, jnp.asarray(values)))
@@ -131,21 +131,21 @@ def test_symbols_are_whole_numbers():
 
 def test_last_and_mean_of_the_valid_steps(nan_allowed):
     x = normal(0, 3, 5, 2)
-    last, mean = last_valid(x, LENGTHS), mean_valid(x, valid_steps(LENGTHS, 5))
+    last, mean = last_valid(x, LENGTHS), masked_mean(x, valid_steps(LENGTHS, 5))
     for example, length in enumerate(LENGTHS):
         assert np.array_equal(last[example], x[example, length - 1])
         assert np.allclose(mean[example], x[example, :length].mean(0), rtol=1e-6)
     frames = normal(0, 3, 5, 4, 3, 2)
     assert np.array_equal(last_valid(frames, LENGTHS)[2], frames[2, 2])
     # Of nothing the mean is zero, and NaN beyond the length does not enter.
-    none = mean_valid(jnp.where(valid_steps(LENGTHS, 5)[..., None], x, jnp.nan), jnp.zeros((3, 5), bool))
+    none = masked_mean(jnp.where(valid_steps(LENGTHS, 5)[..., None], x, jnp.nan), jnp.zeros((3, 5), bool))
     assert not np.any(none)
 
 
 def test_the_mean_keeps_its_dtype_and_its_gradient():
     x = jnp.asarray(normal(0, 3, 5, 2), jnp.bfloat16)
-    assert mean_valid(x, valid_steps(LENGTHS, 5)).dtype == jnp.bfloat16
-    gradient = jax.grad(lambda x: jnp.sum(mean_valid(x, valid_steps(LENGTHS, 5))))(x.astype(jnp.float32))
+    assert masked_mean(x, valid_steps(LENGTHS, 5)).dtype == jnp.bfloat16
+    gradient = jax.grad(lambda x: jnp.sum(masked_mean(x, valid_steps(LENGTHS, 5))))(x.astype(jnp.float32))
     expected = np.where(np.arange(5)[None] < LENGTHS[:, None], 1 / LENGTHS[:, None], 0)
     assert np.allclose(gradient, expected[..., None], rtol=1e-6)
 
