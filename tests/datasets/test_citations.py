@@ -1,8 +1,5 @@
 """The reader of citation graphs, on small files made for it, and on the real ones where they are at hand."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import sparse
@@ -157,10 +154,8 @@ def test_missing_file_says_what_it_is_and_where_to_put_it(tmp_path, monkeypatch)
 
 @pytest.mark.manual_data
 @pytest.mark.parametrize(("name", "edges", "alone"), [("cora", 5278, 0), ("citeseer", 4552, 48)])
-def test_the_real_file_is_as_described(name, edges, alone):
-    path = Path(os.environ.get("ZOO_MANUAL_DIR", "")) / module.FOLDER / f"{name}.npz"
-    if "ZOO_MANUAL_DIR" not in os.environ or not path.exists():
-        pytest.skip(f"{name}.npz is not in ZOO_MANUAL_DIR")
+def test_the_real_file_is_as_described(manual, name, edges, alone):
+    path = manual(f"{module.FOLDER}/{name}.npz")
     graph = module.GRAPHS[name]
     content = module.read_file(path, graph)
     assert len(content.pairs) == edges

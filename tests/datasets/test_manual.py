@@ -1,8 +1,5 @@
 """Real files in formats that users bring, from the folder `$ZOO_MANUAL_DIR`."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,22 +7,6 @@ from zoo_datasets.loading.arrays import load_arrays
 from zoo_datasets.loading.records import DataError
 
 pytestmark = pytest.mark.manual_data
-
-
-@pytest.fixture
-def manual(request):
-    """Path of a file in the manual folder, by name."""
-
-    def find(name: str) -> Path:
-        root = os.environ.get("ZOO_MANUAL_DIR")
-        if not root:
-            pytest.skip("ZOO_MANUAL_DIR is not set")
-        path = Path(root) / name
-        if not path.exists():
-            pytest.skip(f"{name} is not in ZOO_MANUAL_DIR")
-        return path
-
-    return find
 
 
 def test_npz_of_nuclei_without_labels(manual):

@@ -1,8 +1,5 @@
 """The reader of the nuclei, on small files made for it, and on the real file where it is at hand."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -183,10 +180,8 @@ def test_missing_file_says_what_it_is_and_where_to_put_it(tmp_path, monkeypatch)
 
 
 @pytest.mark.manual_data
-def test_the_real_file_is_as_described():
-    path = Path(os.environ.get("ZOO_MANUAL_DIR", "")) / module.FOLDER / module.FILE
-    if "ZOO_MANUAL_DIR" not in os.environ or not path.exists():
-        pytest.skip(f"{module.FILE} is not in ZOO_MANUAL_DIR")
+def test_the_real_file_is_as_described(manual):
+    path = manual(f"{module.FOLDER}/{module.FILE}")
     images, objects = module.read_file(path)
     assert objects.reshape(len(objects), -1).max(1).sum() == 9543
     groups, covered = module.group_numbers(images), (objects > 0).mean((1, 2))

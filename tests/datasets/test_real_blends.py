@@ -1,8 +1,5 @@
 """Blends of real galaxies, on small files made for it; what needs the published file is marked so."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -224,12 +221,8 @@ def test_damaged_file_is_refused(tmp_path, images, write, damage):
 
 
 @pytest.mark.manual_data
-def test_published_stamps_are_those_described():
-    root = os.environ.get("ZOO_MANUAL_DIR")
-    path = Path(root or "") / module.FOLDER / module.FILE
-    if not root or not path.is_file():
-        pytest.skip(f"{module.FILE} is not in ZOO_MANUAL_DIR")
-    stamps = module.read_stamps(path)
+def test_published_stamps_are_those_described(manual):
+    stamps = module.read_stamps(manual(f"{module.FOLDER}/{module.FILE}"))
     assert len(stamps) == 46
     sides = module.split_stamps(stamps)
     assert [len(sides[name]) for name in module.SPLIT_NAMES] == [27, 9, 10]

@@ -1,8 +1,5 @@
 """The reader of the supernova challenge, on small files made for it, and on the real file where it is at hand."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -183,10 +180,8 @@ def test_missing_file_says_what_it_is_and_where_to_put_it(tmp_path, monkeypatch)
 
 
 @pytest.mark.manual_data
-def test_the_real_file_is_as_described():
-    path = Path(os.environ.get("ZOO_MANUAL_DIR", "")) / module.FOLDER / module.FILE
-    if "ZOO_MANUAL_DIR" not in os.environ or not path.exists():
-        pytest.skip(f"{module.FILE} is not in ZOO_MANUAL_DIR")
+def test_the_real_file_is_as_described(manual):
+    path = manual(f"{module.FOLDER}/{module.FILE}")
     objects = module.read_file(path)
     records = [objects.record(row) for row in range(module.COUNT)]
     fields = {name: np.stack([record[name] for record in records]) for name in records[0]}

@@ -1,8 +1,5 @@
 """The reader of events with top quarks, on small files made for it, and on the real one where it is at hand."""
 
-import os
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
@@ -130,10 +127,8 @@ def test_missing_file_says_what_it_is_and_where_to_put_it(tmp_path, monkeypatch)
 
 
 @pytest.mark.manual_data
-def test_the_real_file_is_as_described():
-    path = Path(os.environ.get("ZOO_MANUAL_DIR", "")) / module.FOLDER / module.FILE
-    if "ZOO_MANUAL_DIR" not in os.environ or not path.exists():
-        pytest.skip(f"{module.FILE} is not in ZOO_MANUAL_DIR")
+def test_the_real_file_is_as_described(manual):
+    path = manual(f"{module.FOLDER}/{module.FILE}")
     records = module.read_file(path)
     assert np.bincount([len(record["points"]) for record in records])[6:].tolist() == [3137, 3427, 2124, 965, 347]
     complete = np.array([(record["assignment"] >= 0).all(1) for record in records])

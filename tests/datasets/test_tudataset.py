@@ -1,8 +1,6 @@
 """The reader of molecules, on small files made for it, and on the real ones where they are at hand."""
 
 import dataclasses
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,12 +151,10 @@ KNOWN = {"mutag": (0.665, 8, 6), "ptc": (0.558, 4, 6), "proteins": (0.596, 3, 37
 
 @pytest.mark.manual_data
 @pytest.mark.parametrize("name", KNOWN)
-def test_the_real_files_are_as_described(name):
+def test_the_real_files_are_as_described(manual, name):
     """Proteins 3 s."""
     collection, (commonest, untested, copies) = module.COLLECTIONS[name], KNOWN[name]
-    path = Path(os.environ.get("ZOO_MANUAL_DIR", "")) / module.FOLDER / f"{collection.file}.txt"
-    if "ZOO_MANUAL_DIR" not in os.environ or not path.exists():
-        pytest.skip(f"{path.name} is not in ZOO_MANUAL_DIR")
+    path = manual(f"{module.FOLDER}/{collection.file}.txt")
     records = module.read_graphs(path, collection)
     labels = np.array([record["label"] for record in records])
     assert np.bincount(labels).max() / len(labels) == pytest.approx(commonest, abs=6e-4)
