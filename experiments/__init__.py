@@ -31,6 +31,14 @@ _FILES = (
     "spcc",
     "text",
     "ucr",
+    "karate",
+    "cora",
+    "molecules",
+    "rings",
+    "coauthors",
+    "halos",
+    "cherenkov",
+    "jets",
 )
 
 

@@ -109,21 +109,22 @@ class BucketPlan:
     """Which records are in which batch.
 
     Args:
-      lengths: (N,) numbers of steps.
-      buckets: ascending lengths of the buckets.
+      lengths: (N,) numbers of steps, or what else is a record's size.
+      buckets: ascending sizes of the buckets.
       batch_size: records in a batch.
       seed: of the permutations; None keeps the order of records and buckets.
 
     Attributes:
+      buckets: as given.
       per_epoch: number of batches in which every record is once.
     """
 
     def __init__(self, lengths: np.ndarray, buckets: tuple[int, ...], batch_size: int, seed: int | None) -> None:
         if not buckets or list(buckets) != sorted(set(buckets)) or buckets[-1] < lengths.max(initial=0):
             raise ValueError(
-                f"buckets should ascend and reach the longest sequence, {lengths.max(initial=0)} steps, got {buckets}."
+                f"buckets should ascend and reach the largest record, of size {lengths.max(initial=0)}, got {buckets}."
             )
-        self._buckets = buckets
+        self.buckets = buckets
         self._bucket = np.searchsorted(buckets, lengths)
         self._size = batch_size
         self._seed = seed
@@ -131,13 +132,13 @@ class BucketPlan:
         self.per_epoch = int(np.sum(-(-counts // batch_size)))
 
     def __call__(self, number: int) -> tuple[np.ndarray, int]:
-        """Records (≤ batch_size,) of batch `number`, and the number of steps to keep."""
+        """Records (≤ batch_size,) of batch `number`, and the size of its bucket."""
         epoch, place = divmod(number, self.per_epoch)
         size = len(self._bucket)
         order = np.arange(size) if self._seed is None else draws(size, self._seed, epoch)
         batches = [
             (rows[start : start + self._size], length)
-            for bucket, length in enumerate(self._buckets)
+            for bucket, length in enumerate(self.buckets)
             if len(rows := order[self._bucket[order] == bucket])
             for start in range(0, len(rows), self._size)
         ]

@@ -20,6 +20,7 @@ import numpy as np
 from grain.experimental import DatasetOptions, WithOptionsIterDataset
 
 from zoo_datasets.loading.buckets import BucketPlan, cut_steps, draws
+from zoo_datasets.loading.ragged import PaddedSource, cut_rows, sizes, slots_of
 from zoo_datasets.loading.records import ArraySource, DataError, Record, Source, Transform, as_array, put, stack
 
 Batch = dict[str, np.ndarray]
@@ -134,12 +135,12 @@ def batches(
         transforms only. As always with spawned processes, a script needs its `if __name__ == "__main__":`.
       start: batches to leave out: `Batches.state` of the run to be resumed.
       prefetch: batches read ahead, for each worker.
-      buckets: lengths of arrays, ascending, for records in memory with the fields "sequence" (T, …) and "length": each
-        batch then has sequences of one bucket, cut to its length, and ends of buckets are filled up in every epoch
-        (see `zoo_datasets.loading.buckets`).
+      buckets: sizes of records, ascending, for records in memory with the fields "sequence" (T, …) and "length", or
+        padded graphs and sets of points (`zoo_datasets.loading.ragged`): each batch then has records of one bucket, cut
+        to its size, and ends of buckets are filled up in every epoch (see `zoo_datasets.loading.buckets`).
 
     Raises:
-      ValueError: an argument out of range, or buckets without sequences in memory.
+      ValueError: an argument out of range, or buckets without sequences, graphs or points in memory.
       DataError: an empty source; while iterating, records of unequal shapes or with a field called index or mask.
     """
     _require_records(source)
@@ -188,9 +189,12 @@ def _plan(
 ) -> BucketPlan | None:
     if not buckets:
         return None
-    if transform is not None or not isinstance(source, ArraySource) or "length" not in source.arrays:
-        raise ValueError("buckets need records in memory, without a transform, with a field 'length'.")
-    return BucketPlan(source.arrays["length"], tuple(buckets), batch_size, seed)
+    if transform is not None or not isinstance(source, ArraySource) or sizes(source.arrays) is None:
+        raise ValueError(
+            "buckets need records in memory, without a transform, with a field 'length', or graphs or points as "
+            "zoo_datasets.loading.ragged.padded makes them."
+        )
+    return BucketPlan(sizes(source.arrays), tuple(buckets), batch_size, seed)
 
 
 class _Order:
@@ -246,6 +250,7 @@ class _Assemble:
         self._shard = shard
         self._records = records
         self._plan = plan
+        self._slots = slots_of(source, plan.buckets) if plan and isinstance(source, PaddedSource) else None
 
     def __call__(self, number: int) -> Batch:
         index, count = self._shard
@@ -257,12 +262,12 @@ class _Assemble:
             numbers[:real] = self._order(np.arange(first, first + real))
             batch = self._gather(numbers, real)
         else:
-            rows, steps = self._plan(number)
+            rows, size = self._plan(number)
             own = rows[index * length : (index + 1) * length]
             real = len(own)
             # Padding is a record of the batch itself, whose length fits the bucket.
             numbers[:], numbers[:real] = rows[0], own
-            batch = cut_steps(self._gather(numbers, real), steps)
+            batch = self._cut(self._gather(numbers, real), size)
         for name in _RESERVED:
             if name in batch:
                 raise DataError(
@@ -271,6 +276,11 @@ class _Assemble:
         mask = np.zeros(length, np.float32)
         mask[:real] = 1
         return {**batch, "index": numbers.astype(np.int32), "mask": mask}
+
+    def _cut(self, batch: Batch, size: int) -> Batch:
+        if self._slots is None:
+            return cut_steps(batch, size)
+        return cut_rows(batch, self._source.rows, self._slots[size])
 
     def _gather(self, numbers: np.ndarray, real: int) -> Batch:
         if isinstance(self._source, ArraySource) and self._transform is None:

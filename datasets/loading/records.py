@@ -94,6 +94,10 @@ class ArraySource:
         """The records `indices` (any order, repeats allowed), stacked; each array (len(indices), …)."""
         return {name: values[indices] for name, values in self.arrays.items()}
 
+    def part(self, numbers: np.ndarray) -> "ArraySource":
+        """The records `numbers` as a source of their own."""
+        return ArraySource(self.take(numbers))
+
     def __repr__(self) -> str:
         fields = ", ".join(f"{name} {values.dtype}{values.shape}" for name, values in self.arrays.items())
         return f"ArraySource({fields})"

@@ -11,6 +11,7 @@ from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs.baselines import classify, regress
 from zoo_experiments.verbs.experiment import Experiment, Setup, setup
 from zoo_experiments.verbs.features import extract
+from zoo_experiments.verbs.graph_scores import row_scores
 from zoo_experiments.verbs.pixel_baselines import classify_pixels, regress_pixels
 from zoo_experiments.verbs.pixel_scores import pixel_scores
 from zoo_experiments.verbs.runs import write_json
@@ -83,6 +84,8 @@ def _scores(made: Setup, predicted: np.ndarray, source: ArraySource) -> list[dic
         return pixel_scores(made, predicted, source)
     if outputs.steps:
         return step_scores(made, predicted, source)
+    if outputs.rows:
+        return row_scores(made, predicted, source)
     if outputs.targets:
         return regression_summary(predicted, truth, outputs.names)
     rows = summary(predicted, truth, made.class_names)

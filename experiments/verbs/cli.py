@@ -263,7 +263,7 @@ def predict(arguments: list[str]) -> None:
         Attributes:
             run: run folder, EXPERIMENT/NAME, or EXPERIMENT for its newest run.
             data: .npz, HDF5 or FITS file, image folder, or name of a data set.
-            out: CSV file to write, one row per image; an .npz file of the predicted maps where pixels are predicted.
+            out: CSV file to write, one row per record; an .npz file where pixels, steps, nodes … are predicted.
             runs: folder of all runs.
         """
 
@@ -281,8 +281,8 @@ def predict(arguments: list[str]) -> None:
     counts = predict_run(run, data=options.data, out=options.out)
     if run.outputs.targets:
         print(", ".join(f"mean {name} {mean:.4g} {run.outputs.targets[name]}".strip() for name, mean in counts.items()))
-    elif run.outputs.dense or run.outputs.steps:
-        what = "pixels" if run.outputs.dense else "steps"
+    elif run.outputs.dense or run.outputs.rows:
+        what = "pixels" if run.outputs.dense else f"{run.outputs.rows}s"
         print(", ".join(f"{name} {share:.1%} of the {what}" for name, share in counts.items()))
     else:
         print(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -434,14 +434,15 @@ def deblend(arguments: list[str]) -> None:
 
 
 def over(arguments: list[str]) -> None:
-    """Scores of networks on sequences against time, steps seen, a property, or their gradient over lag."""
+    """Scores of networks against time, steps seen, a property, or their gradient over lag; pools against each other."""
 
     @dataclass(frozen=True)
     class Over:
         """Draw one line for each run: `zoo over lag memory_rnn memory_lstm`, `zoo over time light_curves`.
 
         Attributes:
-            quantity: time, step, gradient, certainty, or a field of the records.
+            quantity: time, step, gradient, certainty, or a field of the records; or, without runs, pools: which
+                multisets sum, mean, maximum and attention tell apart.
             run: runs, each EXPERIMENT/NAME or EXPERIMENT for its newest run.
             split: which records.
             out: folder of figure and table; default runs/over.
@@ -455,6 +456,13 @@ def over(arguments: list[str]) -> None:
         runs: Path = Path("runs")
 
     options = _parse("over", Over, arguments)
+    if options.quantity == "pools":
+        if options.run:
+            raise UserError("`zoo over pools` compares pools by themselves; it takes no run.")
+        from zoo_experiments.verbs.multisets import draw
+
+        print(draw(options.out or options.runs / "over"))
+        return
     if not options.run:
         raise UserError("Name a quantity and at least one run: zoo over lag memory_rnn memory_lstm.")
     _compile_cache()

@@ -43,7 +43,7 @@ def data_curve(
     Raises:
         UserError: experiments on different data, or sizes that the data does not have.
     """
-    data = {experiment.data for experiment in experiments.values()}
+    data = {experiment.data_name for experiment in experiments.values()}
     if len(data) > 1:
         raise UserError(f"A curve compares experiments on the same data; these use {', '.join(sorted(data))}.")
     dataset = load(next(iter(data)))

@@ -14,6 +14,7 @@ from zoo import train
 from zoo.errors import UserError
 from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs.experiment import Evaluation, Setup, setup
+from zoo_experiments.verbs.graph_scores import row_scores
 from zoo_experiments.verbs.outputs import Outputs
 from zoo_experiments.verbs.pixel_scores import pixel_scores
 from zoo_experiments.verbs.runs import Run, machine, versions
@@ -31,7 +32,8 @@ def evaluate_run(
 ) -> list[dict[str, Any]]:
     """Evaluate the weights of a state on a split; updates `results.json`, writes the predictions beside it.
 
-    They go to `predictions_SPLIT.csv`, or where pixels or steps are predicted to `predictions_SPLIT.npz`.
+    They go to `predictions_SPLIT.csv`, or where pixels, steps, nodes or the like are predicted to
+    `predictions_SPLIT.npz`.
 
     Args:
         run: the run.
@@ -72,7 +74,7 @@ def evaluate_run(
     run.write("results.json", results)
     for part, outputs in made.parts(raw):
         predictions = np.asarray(part.task.predict(outputs))
-        if part.outputs.dense or part.outputs.steps:
+        if part.outputs.dense or part.outputs.rows:
             np.savez_compressed(run.file(f"predictions_{split}.npz"), prediction=predictions)
         else:
             write_predictions(
@@ -95,6 +97,8 @@ def _scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[str,
         return pixel_scores(made, raw, source)
     if made.outputs.steps:
         return step_scores(made, raw, source)
+    if made.outputs.rows:
+        return row_scores(made, raw, source)
     return whole_scores(made, raw, source)
 
 

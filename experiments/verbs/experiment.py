@@ -4,9 +4,8 @@
 line's options.
 """
 
-import ast
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,21 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import zoo
 from zoo import train
-from zoo.augment import Augmentation, d4
+from zoo.augment import Augmentation
 from zoo.errors import UserError
-from zoo_datasets.loading.buckets import bucket_lengths, require_sequences
+from zoo.models.on_padded import OnPadded
+from zoo_datasets.loading import ragged
+from zoo_datasets.loading.buckets import bucket_lengths, padding_share, require_sequences
 from zoo_datasets.loading.catalogue import load
 from zoo_datasets.loading.pipeline import batch_count, batches, in_memory
 from zoo_datasets.loading.records import ArraySource, Dataset
 from zoo_experiments.verbs.checks import require, require_at_least, require_finite, require_share
+from zoo_experiments.verbs.fields import FOR_THE_NETWORK, Field, example_of, field_of, inputs_of, shape_of
+from zoo_experiments.verbs.graphs import FIELD_OF_ROWS, Graphs, Points, require_records
 from zoo_experiments.verbs.images import Images
-from zoo_experiments.verbs.outputs import Outputs, is_sequential, outputs_of
+from zoo_experiments.verbs.networks import build_model, least_points, require_fit
+from zoo_experiments.verbs.outputs import Outputs, outputs_of
 from zoo_experiments.verbs.sequences import Sequences, random_end
-
-# Field of the records that a network takes.
-Field = Literal["image", "sequence"]
+from zoo_experiments.verbs.tasks import task_of, valid_of
+from zoo_experiments.verbs.views import d4_unview, d4_views
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,17 @@ class Experiment:
 
     Attributes:
         title: one line.
-        data: name of a data set (`zoo data list`), or the path of your own .npz, HDF5, FITS file or image folder.
+        data: name of a data set (`zoo data list`), or the path of your own .npz, HDF5, FITS file or image folder. In a
+            name, `{seed}` stands for the seed: `tudataset/mutag_fold{seed}` has another fold for each.
         model: name of a model (`zoo models`).
         options: options of the model as NAME=VALUE, for example `widths=(32, 64)` `dropout=0.2`.
         learn: which truth of the data, where it has several: `label`, `target`, `masks`, or `both` of the last two;
             when empty the only one, or masks before targets before labels.
-        spread: for maps of numbers, whether the network predicts their standard deviations too.
+        spread: for numbers of pixels or nodes, whether the network predicts their standard deviations too.
         images: crop, size, scaling and stretch of the images.
         sequences: compression, ends and array lengths of the sequences, where the data are sequences.
+        graphs: scaling of the features of graphs, and array sizes.
+        points: scaling of the channels of points, and array sizes.
         augmentation: random changes of the training images.
         optimisation: how the weights are moved.
         epochs: passes over the training data.
@@ -129,6 +134,8 @@ class Experiment:
     spread: bool = False
     images: Images = field(default_factory=Images)
     sequences: Sequences = field(default_factory=Sequences)
+    graphs: Graphs = field(default_factory=Graphs)
+    points: Points = field(default_factory=Points)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimisation: Optimisation = field(default_factory=Optimisation)
     epochs: int = 10
@@ -152,39 +159,14 @@ class Experiment:
         parts, size = self.optimisation.accumulate, self.batch_size
         require(size % parts == 0, "batch_size", f"a multiple of optimisation.accumulate, {parts}", size)
 
-    def preparation(self, field: Field) -> Images | Sequences:
+    @property
+    def data_name(self) -> str:
+        """The data set, or path, with the seed put in."""
+        return self.data.replace("{seed}", str(self.seed))
+
+    def preparation(self, field: Field) -> Images | Sequences | Graphs | Points:
         """What makes of a record what a network takes."""
-        return self.sequences if field == "sequence" else self.images
-
-
-def model_options(pairs: Iterable[str]) -> dict[str, Any]:
-    """`["widths=(32, 64)", "pool=avg"]` → {"widths": (32, 64), "pool": "avg"}: Python literals, else text.
-
-    Raises:
-        UserError: an entry without `=`.
-    """
-    options = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"A model option is written NAME=VALUE, for example dropout=0.2; got {pair!r}.")
-        try:
-            options[name.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            options[name.strip()] = value.strip()
-    return options
-
-
-def d4_views(images: jax.Array) -> jax.Array:
-    """The 8 turns and mirrorings of square images (B, H, W, C) → (8, B, H, W, C), the identity first."""
-    return jnp.stack([jax.vmap(lambda image, g=g: d4(image, g))(images) for g in range(8)])
-
-
-def d4_unview(outputs: jax.Array) -> jax.Array:
-    """Turn maps (8, B, H, W, K) of the views of `d4_views` back, so that all show the image as it was."""
-    # A quarter turn is undone by three; mirrorings undo themselves.
-    inverse = (0, 3, 2, 1, 4, 5, 6, 7)
-    return jnp.stack([jax.vmap(lambda one, g=g: d4(one, g))(outputs[i]) for i, g in enumerate(inverse)])
+        return {"image": self.images, "sequence": self.sequences, "graph": self.graphs, "points": self.points}[field]
 
 
 @dataclass(frozen=True)
@@ -194,9 +176,10 @@ class Setup:
     Attributes:
         experiment: the experiment.
         outputs: what the outputs of the network mean.
-        field: field of the records that the network takes, `image` or `sequence`.
-        shape: (H, W, C) of the preprocessed images, or (T, …) of the sequences.
-        channels: name of each channel of the sequences → its unit; empty where there are none, or no names.
+        field: what the network takes: images, sequences, graphs or sets of points.
+        shape: (H, W, C) of the preprocessed images, (T, …) of the sequences, (C,) of points; of graphs the numbers of
+            features of a node, of features of an edge and of types of edges.
+        channels: name of each channel of the sequences, nodes or points → its unit; empty where there are no names.
         vocabulary: what the whole numbers of sequences of symbols stand for; empty elsewhere.
         data: split → records in memory, preprocessed; only the splits asked for.
         record_names: split → name of each record, where the data has names.
@@ -227,19 +210,30 @@ class Setup:
     @property
     def example(self) -> Any:
         """One input of the network with a batch axis, zeros: only its shape matters."""
-        return _example(self.field, self.shape)
+        return example_of(self.field, self.shape, least=least_points(self.experiment))
 
     def inputs(self, arrays: Mapping[str, np.ndarray]) -> Any:
         """What the network takes, of stacked records."""
-        return zoo.Sequence(arrays["sequence"], arrays["length"]) if self.field == "sequence" else arrays["image"]
+        return inputs_of(self.field, arrays)
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """Lengths of the arrays of sequences in training; none for images, and where all sequences are equally long."""
+        """Sizes of the arrays in training, of records of unequal size; none for images, and where all are equal."""
         if self.field == "image":
             return ()
-        found = bucket_lengths(self.data["train"].arrays["length"], self.experiment.sequences.buckets)
-        return () if found == self.shape[:1] else found
+        sizes = ragged.sizes(self.data["train"].arrays)
+        if self.field == "points":
+            sizes = np.maximum(sizes, least_points(self.experiment))
+        found = bucket_lengths(sizes, self.experiment.preparation(self.field).buckets)
+        return () if len(found) == 1 and (self.field != "sequence" or found == self.shape[:1]) else found
+
+    @property
+    def padding(self) -> float:
+        """Share of the steps, nodes, edges or points of an epoch that are padding."""
+        source = self.data["train"]
+        if isinstance(source, ragged.PaddedSource):
+            return ragged.padding_of(source, self.buckets)
+        return padding_share(source.arrays["length"], self.buckets) if self.buckets else 0.0
 
     @property
     def batches_per_epoch(self) -> float:
@@ -253,7 +247,8 @@ class Setup:
             return ((self, raw),)
         how, data = self.experiment.optimisation, self.data.get("train")
         made = (
-            dataclasses.replace(self, outputs=one, task=_task(how, one, data, self.field)) for one in self.outputs.parts
+            dataclasses.replace(self, outputs=one, task=task_of(how, one, data, self.field))
+            for one in self.outputs.parts
         )
         return tuple(zip(made, raw, strict=True))
 
@@ -313,7 +308,7 @@ class Evaluation:
         rows, total = [], None
         with batches(source, batch_size=min(batch_size, len(source)), shuffle=False) as loader:
             for batch in loader:
-                outputs, sums = self.function(variables, {k: v for k, v in batch.items() if k in _FOR_THE_NETWORK})
+                outputs, sums = self.function(variables, {k: v for k, v in batch.items() if k in FOR_THE_NETWORK})
                 real = batch["mask"] > 0
                 rows.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], outputs))
                 total = sums if total is None else jax.tree.map(jnp.add, total, sums)
@@ -323,9 +318,6 @@ class Evaluation:
         """Metrics on a split."""
         _, sums = self(variables, self.setup.data[split])
         return train.finalise(self.setup.task, sums)
-
-
-_FOR_THE_NETWORK = ("image", "sequence", "length", "label", "target", "masks", "valid", "mask")
 
 
 def setup(
@@ -342,7 +334,7 @@ def setup(
     Raises:
         UserError: the data does not fit the model or the options.
     """
-    dataset = load(experiment.data, labels=True, seed=0)
+    dataset = load(experiment.data_name, labels=True, seed=0)
     return assemble(experiment, dataset, splits=splits, outputs=outputs)
 
 
@@ -358,18 +350,9 @@ def assemble(
     missing = [split for split in splits if split not in dataset.splits]
     if missing:
         raise UserError(f"{dataset.name} has no split {missing[0]!r}; there are: {', '.join(dataset.splits)}.")
-    classes = len(found.class_names) or None
-    field = "sequence" if is_sequential(dataset) else "image"
-    for name in splits:
-        if len(source := dataset.splits[name]) and field not in (record := source[0]):
-            raise UserError(
-                f"{dataset.name} has records of {', '.join(record)}: graphs or sets of points. Experiments train on "
-                "images and sequences so far; in Python, zoo_datasets.loading.catalogue.load reads these."
-            )
-    data = {
-        name: in_memory(dataset.splits[name], experiment.preparation(field), num_classes=classes) for name in splits
-    }
-    shapes = {name: source.arrays[field].shape[1:] for name, source in data.items()}
+    field, classes = field_of(dataset), len(found.class_names) or None
+    data = prepared(experiment, dataset, splits=splits, rows=found.rows, num_classes=classes)
+    shapes = {name: shape_of(field, source.arrays, edge_types=_types(dataset)) for name, source in data.items()}
     if len(set(shapes.values())) > 1:
         raise UserError(f"The splits of {dataset.name} have {field}s of different shapes: {shapes}.")
     shape = next(iter(shapes.values()))
@@ -382,8 +365,8 @@ def assemble(
         else:
             require_truth(f"{dataset.name}, {name}", source.arrays, found)
     if outputs is None and found.targets:
-        outputs = found.standardised_by(data["train"].arrays["target"], _valid(data["train"].arrays, found))
-    channels = {**(dataset.channels or {}), **dict.fromkeys(experiment.sequences.add, "")}
+        outputs = found.standardised_by(data["train"].arrays["target"], valid_of(data["train"].arrays, found))
+    channels = (dataset.node_channels if field == "graph" else dataset.channels) or {}
     return make(
         experiment,
         outputs or found,
@@ -391,16 +374,49 @@ def assemble(
         data=data,
         record_names=dataset.record_names,
         field=field,
-        channels=channels,
+        channels={**channels, **dict.fromkeys(experiment.sequences.add, "")},
         vocabulary=dataset.vocabulary or (),
     )
 
 
-def _valid(arrays: Mapping[str, np.ndarray], outputs: Outputs) -> np.ndarray | None:
-    """Which pixels or steps have a truth that counts, (N, …); None where all have."""
-    if not outputs.steps:
-        return arrays.get("valid")
-    return np.asarray(train.counted_steps(arrays, arrays["sequence"].shape[1]))
+def prepared(
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    splits: Iterable[str],
+    rows: str = "",
+    num_classes: int | None = None,
+    truth: bool = True,
+) -> dict[str, ArraySource]:
+    """Splits of a data set in memory, as the network takes them.
+
+    Args:
+        experiment: its settings.
+        dataset: the data.
+        splits: which.
+        rows: steps, nodes, edges, pairs or points that have a truth of their own.
+        num_classes: labels are 0 … num_classes − 1, when given.
+        truth: whether the records have a truth.
+    """
+    field = field_of(dataset)
+    how = experiment.preparation(field)
+    if field in ("image", "sequence"):
+        return {name: in_memory(dataset.splits[name], how, num_classes=num_classes) for name in splits}
+    ready = {}
+    for name in splits:
+        records = [dataset.splits[name][i] for i in range(len(dataset.splits[name]))]
+        require_records(f"{dataset.name}, {name}", records, num_classes=num_classes)
+        ready[name] = [how.prepared(record, edge_types=_types(dataset), truth=truth) for record in records]
+    counted = ragged.ROWS.get(FIELD_OF_ROWS.get(rows, ""), "")
+    own = dict.fromkeys(("label", "target", "valid"), counted) if rows else {}
+    there = {
+        name: count for name, count in own.items() if any(name in record for some in ready.values() for record in some)
+    }
+    return ragged.padded(ready, rows=there, least=least_points(experiment))
+
+
+def _types(dataset: Dataset) -> int:
+    return len(dataset.edge_types or ())
 
 
 def chosen(source: ArraySource, count: int, *, seed: int) -> ArraySource:
@@ -424,7 +440,7 @@ def chosen(source: ArraySource, count: int, *, seed: int) -> ArraySource:
     lost = set(np.unique(labels)) - set(np.unique(labels[kept]))
     if lost:
         raise UserError(f"With train_examples {count} the class {min(lost)} has no training record; take more.")
-    return ArraySource(source.take(np.sort(kept)))
+    return source.part(np.sort(kept))
 
 
 def make(
@@ -441,15 +457,19 @@ def make(
     """The functions of an experiment; without data, enough to restore its weights and predict."""
     data = data or {}
     how = experiment.optimisation
-    task = _task(how, outputs, data.get("train"), field)
+    task = task_of(how, outputs, data.get("train"), field)
+    symbols = field == "sequence" and len(shape) == 1
     model = build_model(
         experiment,
-        num_classes=outputs.channels,
-        channels=shape[-1] if len(shape) > 1 else None,
+        num_classes=experiment.graphs.embedding if outputs.rows == "pair" else outputs.channels,
+        channels=None if symbols else shape[0] if field == "graph" else shape[-1],
         numbers=len(outputs.targets) if outputs.kind == "both" else 0,
-        symbols=len(vocabulary) if len(shape) == 1 else 0,
-        steps=outputs.steps,
+        symbols=len(vocabulary) if symbols else 0,
+        rows=outputs.rows,
+        field=field,
+        edge_types=shape[2] if field == "graph" else 0,
     )
+    model = OnPadded(model, pairs=outputs.rows == "pair") if field == "graph" else model
     more = {"field": field, "channels": channels or {}, "vocabulary": tuple(vocabulary)}
     made = Setup(experiment, outputs, shape, data, dict(record_names or {}), model, task, None, 1, **more)
     steps = experiment.epochs
@@ -460,7 +480,7 @@ def make(
     optimizer = train.optimiser(
         how.optimiser, schedule, weight_decay=how.weight_decay, momentum=how.momentum, clip=how.clip or None
     )
-    _require_fit(experiment, outputs, model, shape, field)
+    require_fit(experiment, outputs, model, shape, field)
     return dataclasses.replace(made, optimizer=optimizer, steps=steps)
 
 
@@ -494,207 +514,6 @@ def require_truth(where: str, arrays: Mapping[str, np.ndarray], outputs: Outputs
             raise UserError(f"{where}, record {wrong[0]}: masks should be 0 or 1, got {masks[wrong[0]].max()}.")
 
 
-def _task(how: Optimisation, outputs: Outputs, source: ArraySource | None, field: str) -> train.Task:
-    if field == "sequence":
-        return train.on_sequences(_task(how, outputs, source, "image"), every_step=outputs.steps)
-    if outputs.kind == "both":
-        return train.joint(*(_task(how, part, source, field) for part in outputs.parts))
-    weights = None if outputs.targets or outputs.masks else _class_weights(how, outputs, source)
-    if outputs.dense:
-        return dense_task(how, outputs, class_weights=weights)
-    if outputs.targets:
-        return train.regression(centre=outputs.centre, scale=outputs.scale, delta=how.huber or np.inf)
-    if how.loss != "cross_entropy":
-        raise UserError(f"optimisation.loss is {how.loss!r}, which is for classes and masks of pixels.")
-    return train.classification(
-        class_weights=weights, label_smoothing=how.label_smoothing, class_names=outputs.class_names
-    )
-
-
-def dense_task(
-    how: Optimisation,
-    outputs: Outputs,
-    *,
-    class_weights: Sequence[float] | None = None,
-    boundary: float | None = None,
-) -> train.Task:
-    """The task of a network that says something about every pixel; the first class is the background.
-
-    Args:
-        how: loss and its options.
-        outputs: what the network says.
-        class_weights: of the classes in the loss.
-        boundary: tolerance in pixels within which boundaries agree, when they are counted.
-    """
-    if outputs.targets:
-        return train.maps(
-            centre=outputs.centre,
-            scale=outputs.scale,
-            delta=how.huber or np.inf,
-            heteroscedastic=outputs.spread,
-            beta=how.beta,
-            names=outputs.names,
-        )
-    if outputs.masks:
-        return train.masks(names=outputs.masks, loss=how.loss, gamma=how.gamma, boundary=boundary)
-    return train.segmentation(
-        class_names=outputs.class_names,
-        class_weights=class_weights,
-        loss=how.loss,
-        gamma=how.gamma,
-        label_smoothing=how.label_smoothing,
-        background=0,
-        boundary=boundary,
-    )
-
-
-def _class_weights(how: Optimisation, outputs: Outputs, source: ArraySource | None) -> list[float] | None:
-    weights = None
-    if how.class_weights == "balanced" and source is not None:
-        labels = source.arrays["label"]
-        # Steps beyond the end of a sequence have no class.
-        labels = labels[_valid(source.arrays, outputs) > 0] if outputs.steps else labels.ravel()
-        counts = np.bincount(labels, minlength=len(outputs.class_names))
-        absent = [name for name, count in zip(outputs.class_names, counts, strict=True) if count == 0]
-        if absent:
-            raise UserError(f"Balanced class weights need training examples of every class; {absent} have none.")
-        weights = np.asarray(train.balanced_weights(counts)).tolist()
-    return weights
-
-
-def build_model(
-    experiment: Experiment,
-    *,
-    num_classes: int,
-    channels: int | None,
-    numbers: int = 0,
-    symbols: int = 0,
-    steps: bool = False,
-) -> nn.Module:
-    """The model of an experiment, for inputs with this many channels, or symbols of so many kinds.
-
-    Args:
-        experiment: its settings.
-        num_classes: outputs, for each image, pixel, sequence or step.
-        channels: of the inputs; None for symbols.
-        numbers: of the whole image, beside its maps.
-        symbols: in the vocabulary; 0 where inputs are numbers.
-        steps: whether every step of a sequence has outputs of its own.
-
-    Raises:
-        UnknownName: the model or an option is not known.
-        UserError: an option of another type than its default, or one that is not the user's to set.
-    """
-    if (kind := zoo.card(experiment.model).kind) != "array":
-        takes = {"graph": "graphs", "points": "sets of points"}[kind]
-        raise UserError(f"{experiment.model} takes {takes}; experiments train on images and sequences so far.")
-    options = model_options(experiment.options)
-    defaults = zoo.options(experiment.model)
-    for name, value in options.items():
-        if name in _SET_BY_US:
-            raise UserError(f"The model option {name} cannot be given: {_SET_BY_US[name]}.")
-        if name in defaults and not _alike(value, defaults[name]):
-            raise UserError(
-                f"The option {name} of {experiment.model} must be of the kind of its default, {defaults[name]!r}; "
-                f"got {value!r}."
-            )
-    if numbers and "numbers" not in defaults:
-        raise UserError(f"{experiment.model} gives no numbers beside its maps; unet does.")
-    dtype = {} if experiment.dtype == "float32" else {"dtype": jnp.dtype(experiment.dtype)}
-    for what, needed in (("symbols", symbols), ("readout", steps)):
-        if needed and what not in defaults:
-            raise UserError(f"{experiment.model} has no option {what}, which these sequences need; lstm has.")
-    if steps and "readout" in options:
-        raise UserError("The model option readout cannot be given: every step has a truth, so that it is steps.")
-    more = {
-        **({"numbers": numbers} if numbers else {}),
-        **({"symbols": symbols} if symbols else {}),
-        **({"readout": "steps"} if steps else {}),
-    }
-    return zoo.create(experiment.model, num_classes=num_classes, in_channels=channels, **options, **dtype, **more)
-
-
-# Options of models that follow from something else → from what.
-_SET_BY_US = {
-    "num_classes": "it is the number of classes or targets of the data",
-    "numbers": "it is the number of targets beside masks",
-    "symbols": "it is the number of symbols in the vocabulary of the data",
-    "in_channels": "it is the number of channels of the images",
-    "dtype": "use --dtype",
-    "axis_name": "training sets it",
-}
-
-
-def _alike(value: Any, default: Any) -> bool:
-    """Whether an option is of its default's kind; `None` and other objects as defaults say nothing."""
-    if isinstance(default, bool) or not isinstance(default, int | float | str | tuple):
-        return not isinstance(default, bool) or isinstance(value, bool)
-    if isinstance(default, tuple) and isinstance(value, tuple):
-        return not default or all(_alike(entry, default[0]) for entry in value)
-    kind = int | float if isinstance(default, float) else type(default)
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _example(field: str, shape: tuple[int, ...]) -> Any:
-    if field == "image":
-        return np.zeros((1, *shape), np.float32)
-    dtype = np.int32 if len(shape) == 1 else np.float32
-    return zoo.Sequence(np.zeros((1, *shape), dtype), np.full(1, shape[0], np.int32))
-
-
-def _require_fit(
-    experiment: Experiment, outputs: Outputs, model: nn.Module, shape: tuple[int, ...], field: str
-) -> None:
-    """Refuse inputs that the augmentation, the views or the model cannot take, and outputs that do not fit the truth.
-
-    All are traced on shapes alone.
-    """
-    key, example = jax.random.key(0), _example(field, shape)
-    given = f" with the options {' '.join(experiment.options)}" if experiment.options else ""
-    images = field == "image"
-
-    def traced(what: str, function: Callable[..., Any], *arrays: Any) -> Any:
-        try:
-            return jax.eval_shape(function, *arrays)
-        except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
-            layout = "images {} (height, width, channels)" if images else "sequences {} (steps, channels)"
-            raise UserError(f"{what} cannot take {layout.format(shape)}: {error}") from error
-
-    taken = [example]
-    if images:
-        taken += _augmented(experiment, traced, key, shape)
-        if experiment.views == "d4":
-            traced("The views d4", d4_views, example)
-    elif experiment.augmentation != Augmentation() or experiment.views != "one":
-        raise UserError("Augmentation and views are for images; sequences have sequences.random_end.")
-    elif experiment.sequences.random_end and outputs.steps:
-        raise UserError(
-            "sequences.random_end is for one truth of the whole sequence; here every step has its own, and the network "
-            "speaks before the end anyway."
-        )
-    for one in taken:
-        said, _ = traced(f"{experiment.model}{given}", model.init_with_output, key, one)
-        said = said[0] if outputs.kind == "both" else said
-        whole = jax.tree.leaves(one)[0].shape
-        many = whole[1:-1] if outputs.dense else whole[1:2] if outputs.steps else ()
-        if said.shape != (expected := (1, *many, outputs.channels)):
-            what = "every pixel" if outputs.dense else "every step" if outputs.steps else f"the whole {field}"
-            raise UserError(
-                f"The truth is about {what}, for which {experiment.model} should give {expected}; it gives "
-                f"{said.shape}{given}. `zoo models` says what each takes and gives."
-            )
-
-
-def _augmented(
-    experiment: Experiment, traced: Callable[..., Any], key: jax.Array, shape: tuple[int, ...]
-) -> list[jax.ShapeDtypeStruct]:
-    """The batch of one image that comes out of the augmentation, where it has another shape."""
-    if experiment.augmentation == Augmentation():
-        return []
-    one = traced("The augmentation", experiment.augmentation, key, jax.ShapeDtypeStruct(shape, jnp.float32))
-    return [] if one.shape == shape else [jax.ShapeDtypeStruct((1, *one.shape), one.dtype)]
-
-
 def as_json(experiment: Experiment) -> dict[str, Any]:
     """The experiment as plain dicts, lists, numbers and text."""
     return _plain(dataclasses.asdict(experiment))
@@ -702,7 +521,14 @@ def as_json(experiment: Experiment) -> dict[str, Any]:
 
 def from_json(values: Mapping[str, Any]) -> Experiment:
     """The inverse of `as_json`."""
-    parts = {"images": Images, "sequences": Sequences, "augmentation": Augmentation, "optimisation": Optimisation}
+    parts = {
+        "images": Images,
+        "sequences": Sequences,
+        "graphs": Graphs,
+        "points": Points,
+        "augmentation": Augmentation,
+        "optimisation": Optimisation,
+    }
     known = {name: parts[name](**_tuples(value)) if name in parts else value for name, value in _tuples(values).items()}
     return Experiment(**known)
 

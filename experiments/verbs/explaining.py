@@ -208,7 +208,8 @@ def one_per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
 
 def described(experiment: Experiment) -> catalogue.Description | None:
     """What is known of the data of an experiment; None for the user's own."""
-    return catalogue.describe(experiment.data) if catalogue.is_known(experiment.data) else None
+    name = experiment.data_name
+    return catalogue.describe(name) if catalogue.is_known(name) else None
 
 
 def credit_of(experiment: Experiment) -> str:

@@ -9,7 +9,10 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo_datasets.loading.records import Dataset
+from zoo_experiments.verbs.fields import field_of
+from zoo_experiments.verbs.graphs import ROWS_OF_TRUTH
 
+Rows = Literal["", "step", "node", "edge", "pair", "point"]
 Kind = Literal["classification", "regression", "segmentation", "masks", "maps", "both"]
 
 
@@ -24,8 +27,9 @@ class Outputs:
         scale: for each target the standard deviation over the training data, by which it is divided.
         masks: names of maps of yes and no, which may overlap; empty for classes and targets.
         dense: whether every pixel has a class, masks, or numbers of its own.
-        spread: whether the network predicts a standard deviation beside each number of each pixel.
-        steps: whether every step of a sequence has a class, or numbers, of its own.
+        spread: whether the network predicts a standard deviation beside each number of each pixel or node.
+        rows: what has a class, or numbers, of its own: every step of a sequence, every node or edge of a graph, every
+            pair of nodes that is asked about, every point of a set; empty where the whole has.
     """
 
     class_names: tuple[str, ...] = ()
@@ -35,7 +39,12 @@ class Outputs:
     masks: tuple[str, ...] = ()
     dense: bool = False
     spread: bool = False
-    steps: bool = False
+    rows: Rows = ""
+
+    @property
+    def steps(self) -> bool:
+        """Whether every step of a sequence has a class, or numbers, of its own."""
+        return self.rows == "step"
 
     @property
     def kind(self) -> Kind:
@@ -85,7 +94,7 @@ class Outputs:
         Raises:
             UserError: another number of targets, or one that is the same everywhere.
         """
-        many = self.kind == "maps" or self.steps
+        many = self.kind == "maps" or bool(self.rows)
         expected = "(N, …, " if many else "(N, "
         if (targets.ndim > 2) != many or targets.ndim < 2 or targets.shape[-1] != len(self.targets):
             raise UserError(
@@ -108,7 +117,7 @@ class Outputs:
             **(numbers if self.targets else {}),
             **({"dense": True} if self.dense else {}),
             **({"spread": True} if self.spread else {}),
-            **({"steps": True} if self.steps else {}),
+            **({"rows": self.rows} if self.rows else {}),
         }
         return told if self.masks or self.targets else {"class_names": list(self.class_names), **told}
 
@@ -137,14 +146,15 @@ def outputs_of(dataset: Dataset, *, learn: str = "", spread: bool = False) -> Ou
         targets = dict(dataset.targets) if what == "both" else {}
         outputs = Outputs(masks=tuple(dataset.masks), targets=targets, dense=True)
     else:
-        many = np.ndim(_first(dataset).get(what, 0)) > (1 if what == "target" else 0)
-        kind = {"steps" if is_sequential(dataset) else "dense": many}
+        rows = _rows_of(dataset, what)
+        dense = rows == "pixel"
+        kind = {"dense": dense, "rows": "" if dense else rows}
         if what == "target":
             outputs = Outputs(targets=dict(dataset.targets), spread=spread, **kind)
         else:
             outputs = Outputs(class_names=tuple(dataset.class_names), **kind)
-    if spread and outputs.kind != "maps":
-        raise UserError(f"A spread is predicted for maps of numbers; {dataset.name} has {outputs.kind}.")
+    if spread and outputs.kind != "maps" and not (outputs.rows == "node" and outputs.targets):
+        raise UserError(f"A spread is predicted for numbers of pixels or nodes; {dataset.name} has {outputs.kind}.")
     return outputs
 
 
@@ -158,13 +168,19 @@ def outputs_from_json(values: Mapping[str, Any]) -> Outputs:
         masks=tuple(values.get("masks", ())),
         dense=values.get("dense", False),
         spread=values.get("spread", False),
-        steps=values.get("steps", False),
+        # Runs of older versions say so of steps.
+        rows=values.get("rows", "step" if values.get("steps") else ""),
     )
 
 
-def is_sequential(dataset: Dataset) -> bool:
-    """Whether its records are sequences, not images."""
-    return "sequence" in _first(dataset)
+def _rows_of(dataset: Dataset, what: str) -> str:
+    """What has a truth of its own: a kind of rows, `pixel`, or nothing but the whole record."""
+    record, field = _first(dataset), field_of(dataset)
+    if field == "graph":
+        ending = f"_{what}"
+        return next((rows for name, rows in ROWS_OF_TRUTH.items() if name in record and name.endswith(ending)), "")
+    many = np.ndim(record.get(what, 0)) > (1 if what == "target" else 0)
+    return {"image": "pixel", "sequence": "step", "points": "point"}[field] if many else ""
 
 
 def _first(dataset: Dataset) -> Mapping[str, Any]:

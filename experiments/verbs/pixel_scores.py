@@ -8,9 +8,10 @@ import numpy as np
 
 from zoo import train
 from zoo_datasets.loading.records import ArraySource
-from zoo_experiments.verbs.experiment import Setup, dense_task
+from zoo_experiments.verbs.experiment import Setup
 from zoo_experiments.verbs.pixels import Meter, by_image, each, merged, rows_of
 from zoo_experiments.verbs.statistics import mean_row
+from zoo_experiments.verbs.tasks import dense_task
 
 # What a report counts and does not score.
 COUNTS = ("count", "images", "boundary_images")

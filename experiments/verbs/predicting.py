@@ -8,9 +8,13 @@ import numpy as np
 from zoo.errors import UserError
 from zoo_datasets.loading.buckets import require_sequences
 from zoo_datasets.loading.catalogue import load
-from zoo_datasets.loading.pipeline import in_memory
 from zoo_experiments.verbs.evaluating import write_predictions
+from zoo_experiments.verbs.experiment import prepared
+from zoo_experiments.verbs.fields import LAYOUT, field_of, shape_of
 from zoo_experiments.verbs.runs import Run
+
+# What says how many rows of a record there are.
+_COUNTS = {"step": "length", "node": "n_node", "edge": "n_edge", "pair": "n_pair", "point": "n_point"}
 
 
 def predict_run(run: Run, *, data: str, out: Path) -> dict[str, Any]:
@@ -22,49 +26,51 @@ def predict_run(run: Run, *, data: str, out: Path) -> dict[str, Any]:
     Args:
         run: a trained run.
         data: a .npz, HDF5 or FITS file, an image folder, or the name of a data set.
-        out: the CSV file; where pixels or steps are predicted, an .npz file of `prediction` (N, …, K) in the order of
-            the data, and for steps of `length` (N,), beyond which a prediction says nothing.
+        out: the CSV file; where pixels, steps, nodes or the like are predicted, an .npz file of `prediction` (N, …, K)
+            in the order of the data, and of `length` (N,), the rows beyond which a prediction says nothing.
 
     Returns:
-        Class → number of images predicted as it; target → mean of the predictions; where pixels or steps are predicted,
-        class or mask → share of them.
+        Class → number of images predicted as it; target → mean of the predictions; where pixels, steps, nodes or the
+        like are predicted, class or mask → share of them.
 
     Raises:
         UserError: the images or sequences have another shape or vocabulary than the network was trained on, or `out`
             has the wrong ending.
     """
-    maps = run.outputs.dense or run.outputs.steps
+    maps = run.outputs.dense or bool(run.outputs.rows)
     if maps and out.suffix != ".npz":
-        what = "pixels" if run.outputs.dense else "steps"
+        what = "pixels" if run.outputs.dense else f"{run.outputs.rows}s"
         raise UserError(f"{run.name} predicts {what}, which go into an .npz file: --out PATH.npz; got {out}.")
     made = run.setup()
     dataset = load(data, labels=False)
     evaluation, rows, lengths, names = made.evaluation(), [], [], []
     state = run.weights(made).state
     run.require_vocabulary(data, dataset.vocabulary or ())
-    for split, records in dataset.splits.items():
-        if run.field not in records[0]:
-            raise UserError(f"{run.name} takes records with a field {run.field}; {data} has {', '.join(records[0])}.")
-        source = in_memory(records, run.experiment.preparation(run.field))
-        shape = source.arrays[run.field].shape[1:]
+    if field_of(dataset) != run.field:
+        first = next(iter(dataset.splits.values()))[0]
+        raise UserError(f"{run.name} takes {LAYOUT[run.field].format(run.shape)}; {data} has {', '.join(first)}.")
+    edge_types = len(dataset.edge_types or ())
+    # Of all splits together, so that arrays of graphs have one size.
+    ready = prepared(run.experiment, dataset, splits=tuple(dataset.splits), truth=False)
+    for split, source in ready.items():
+        shape = shape_of(run.field, source.arrays, edge_types=edge_types)
         if run.field == "sequence":
             require_sequences(f"{data}, {split}", source.arrays, symbols=len(run.vocabulary))
         if shape != run.shape:
-            layout = "height, width, channels" if run.field == "image" else "steps, channels"
             raise UserError(
-                f"The {run.field}s of {data} become {shape} after preprocessing, the network of {run.folder} "
-                f"takes {run.shape} ({layout})."
+                f"The records of {data} become {LAYOUT[run.field].format(shape)} after preprocessing, the network of "
+                f"{run.folder} takes {run.shape}."
             )
         rows.append(evaluation(state.averaged, source)[0])
-        lengths.append(source.arrays.get("length", np.zeros(len(source), np.int32)))
+        lengths.append(source.arrays.get(_COUNTS.get(run.outputs.rows, ""), np.zeros(len(source), np.int32)))
         known = (dataset.record_names or {}).get(split)
         names += known or [f"{split} {i}" for i in range(len(source))]
     predictions = np.asarray(made.task.predict(np.concatenate(rows)))
     out.parent.mkdir(parents=True, exist_ok=True)
-    if run.outputs.steps:
+    if run.outputs.rows:
         length = np.concatenate(lengths)
         np.savez_compressed(out, prediction=predictions, length=length, names=np.array(names))
-        return _shares(run, predictions[np.arange(run.shape[0]) < length[:, None]])
+        return _shares(run, predictions[np.arange(predictions.shape[1]) < length[:, None]])
     if maps:
         np.savez_compressed(out, prediction=predictions, names=np.array(names))
         return _shares(run, predictions)

@@ -269,7 +269,7 @@ def _time_unit(run: Run) -> str:
 
 def _about(run: Run) -> dict[str, str]:
     if (about := described(run.experiment)) is None:
-        return {"title": Path(run.experiment.data).name, "notes": "", "licence": "", "units": ""}
+        return {"title": Path(run.experiment.data_name).name, "notes": "", "licence": "", "units": ""}
     return {"title": about.title, "notes": about.notes, "licence": about.licence, "units": about.units}
 
 

@@ -15,7 +15,8 @@ import jax
 
 from zoo import train
 from zoo.errors import UserError, closest
-from zoo_experiments.verbs.experiment import Experiment, Field, Setup, as_json, differences, from_json, make, setup
+from zoo_experiments.verbs.experiment import Experiment, Setup, as_json, differences, from_json, make, setup
+from zoo_experiments.verbs.fields import Field
 from zoo_experiments.verbs.outputs import Outputs, outputs_from_json
 
 _PACKAGES = (
@@ -40,9 +41,9 @@ class Run:
         name: name of the experiment.
         experiment: its settings.
         outputs: what the outputs of its network mean.
-        shape: (H, W, C) of its preprocessed images, or (T, …) of its sequences.
-        field: field of the records that its network takes, `image` or `sequence`.
-        channels: name of each channel of its sequences → its unit.
+        shape: of its preprocessed images, sequences, graphs or points, as in `Setup`.
+        field: what its network takes: images, sequences, graphs or sets of points.
+        channels: name of each channel of its sequences, nodes or points → its unit.
         vocabulary: what the whole numbers of its sequences of symbols stand for.
     """
 
@@ -76,7 +77,7 @@ class Run:
         """The functions of the run, with the splits asked for in memory."""
         if splits:
             return setup(self.experiment, splits=splits, outputs=self.outputs)
-        return make(self.experiment, self.outputs, self.shape, **_of_sequences(self))
+        return make(self.experiment, self.outputs, self.shape, **_of_inputs(self))
 
     def require_vocabulary(self, data: str, vocabulary: Sequence[str]) -> None:
         """Refuse sequences of symbols whose numbers stand for other symbols than those the network was trained on.
@@ -104,8 +105,8 @@ class Run:
         return restored
 
 
-def _of_sequences(made: Run | Setup) -> dict[str, Any]:
-    """What is said of inputs where they are sequences."""
+def _of_inputs(made: Run | Setup) -> dict[str, Any]:
+    """What is said of inputs where they are no images."""
     return {name: getattr(made, name) for name in ("field", "channels", "vocabulary")}
 
 
@@ -127,7 +128,7 @@ def start_run(folder: Path, name: str, made: Setup) -> Run:
             **made.outputs.as_json(),
             "image_shape": list(made.shape),
             # As they are read again.
-            **({} if made.field == "image" else {**_of_sequences(made), "vocabulary": list(made.vocabulary)}),
+            **({} if made.field == "image" else {**_of_inputs(made), "vocabulary": list(made.vocabulary)}),
             "records": {split: len(source) for split, source in made.data.items()},
         },
     }

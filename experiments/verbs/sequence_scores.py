@@ -32,7 +32,7 @@ def step_scores(made: Setup, raw: np.ndarray, source: ArraySource) -> list[dict[
         source: the records.
     """
     sums = by_image(Meter(made.task.metrics, made.task.finalise), raw, _truth(made, source))
-    report = made.task.finalise if made.outputs.targets else _of_classes
+    report = made.task.finalise if made.outputs.targets else of_classes
     rows = rows_of(sums, lambda merged: {name: value for name, value in report(merged).items() if name in KEPT})
     return [{**row, "method": row["method"].replace("images", "sequences")} for row in rows]
 
@@ -165,7 +165,7 @@ def _truth(made: Setup, source: ArraySource) -> dict[str, np.ndarray]:
     return {name: source.arrays[name] for name in names if name in source.arrays}
 
 
-def _of_classes(sums: Mapping[str, Any]) -> dict[str, float]:
+def of_classes(sums: Mapping[str, Any]) -> dict[str, float]:
     """The task's own report has an interval for each class: too slow for hundreds of resamples of a vocabulary."""
     confusion = np.asarray(sums["confusion"])
     count = max(confusion.sum(), 1)

@@ -50,7 +50,10 @@ def train_experiment(
     evaluation = made.evaluation()
     if progress:
         sizes = ", ".join(f"{len(source)} {split}" for split, source in made.data.items())
-        warn(f"{name}: {experiment.model} on {sizes} {made.field}s {made.shape}, {made.steps} steps → {folder}")
+        kinds = {"points": "sets of points"}.get(made.field, f"{made.field}s")
+        warn(f"{name}: {experiment.model} on {sizes} {kinds} {made.shape}, {made.steps} steps → {folder}")
+        if made.field != "image":
+            warn(f"{name}: {max(len(made.buckets), 1)} size(s) of arrays, {made.padding:.0%} of them padding")
     with train.Checkpoints(run.file("checkpoints"), say=warn) as checkpoints:
         state = train.fit(
             parallel,

@@ -225,7 +225,7 @@ def test_truth_of_the_whole_has_no_steps():
 
 def test_what_cannot_be_bucketed_is_refused():
     source = make_source([1, 3])
-    with pytest.raises(ValueError, match=r"reach the longest sequence, 3 steps, got \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"reach the largest record, of size 3, got \(1, 2\)"):
         batches(source, batch_size=2, buckets=(1, 2))
     with pytest.raises(ValueError, match=r"buckets should ascend.*got \(3, 1\)"):
         batches(source, batch_size=2, buckets=(3, 1))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import zoo
 from zoo.augment import Augmentation
 from zoo.errors import UnknownName, UserError
+from zoo.models.on_padded import OnPadded
 from zoo_datasets.loading import catalogue
 from zoo_datasets.loading.records import ArraySource, DataError, Dataset
 from zoo_experiments import experiments
@@ -23,13 +24,13 @@ from zoo_experiments.verbs.experiment import (
     Optimisation,
     as_json,
     assemble,
-    build_model,
-    d4_views,
     differences,
     from_json,
-    model_options,
 )
+from zoo_experiments.verbs.fields import example_of
 from zoo_experiments.verbs.images import Images
+from zoo_experiments.verbs.networks import build_model, least_points, model_options
+from zoo_experiments.verbs.views import d4_views
 
 pytestmark = pytest.mark.smoke
 SMALL = Experiment(model="convnet", options=("widths=(4, 8)", "depths=(1, 1)"), images=Images(size=0), batch_size=4)
@@ -64,13 +65,25 @@ def test_an_experiment_survives_json(experiment):
 def test_every_registered_experiment_survives_json_and_builds_its_model(name):
     experiment = experiments()[name]
     assert from_json(json.loads(json.dumps(as_json(experiment)))) == experiment
-    channels = len(experiment.images.crop)
-    model = build_model(experiment, num_classes=2, channels=channels)
-    card = zoo.card(experiment.model)
-    sizes = (experiment.images.size or 32,) * (len(card.example) - 2)
-    said, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, *sizes, channels)))
-    assert said.shape == (1, *(sizes if card.outputs == "pixels" else ()), 2)
-    assert catalogue.is_known(experiment.data)
+    assert catalogue.is_known(experiment.data_name)
+    channels, card = len(experiment.images.crop), zoo.card(experiment.model)
+    if card.kind == "array":
+        model = build_model(experiment, num_classes=2, channels=channels)
+        sizes = (experiment.images.size or 32,) * (len(card.example) - 2)
+        said, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, *sizes, channels)))
+        assert said.shape == (1, *(sizes if card.outputs == "pixels" else ()), 2)
+        return
+    field = {"graph": "graph", "points": "points"}[card.kind]
+    model = build_model(experiment, num_classes=2, channels=5, field=field)
+    model = OnPadded(model) if field == "graph" else model
+    example = example_of(field, (5, 3, 0) if field == "graph" else (5,), least=least_points(experiment))
+    said, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), example)
+    assert said.shape == (1, 2)
+
+
+def test_the_seed_chooses_the_fold():
+    experiment = dataclasses.replace(SMALL, data="tudataset/mutag_fold{seed}", seed=7)
+    assert experiment.data_name == "tudataset/mutag_fold7" and SMALL.data_name == SMALL.data
 
 
 def test_model_options_are_literals_or_text():
@@ -231,11 +244,15 @@ def test_computation_in_bfloat16_keeps_float32_weights(key):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
-def test_graphs_and_sets_of_points_are_refused():
-    nodes = np.zeros((4, 3, 1), np.float32)
-    graphs = Dataset("rings", {"train": ArraySource({"nodes": nodes, "label": np.arange(4) % 2})}, ("a", "b"), "")
-    with pytest.raises(UserError, match=r"rings has records of nodes, label: graphs or sets of points.*images and seq"):
-        assemble(SMALL, graphs, splits=("train",))
-    for model, takes in (("gcn", "graphs"), ("particlenet", "sets of points")):
-        with pytest.raises(UserError, match=f"{model} takes {takes}; experiments train on images and sequences"):
-            build_model(dataclasses.replace(SMALL, model=model, options=()), num_classes=2, channels=1)
+@pytest.mark.parametrize(
+    ("model", "field", "words"),
+    [
+        ("gcn", "image", "gcn takes graphs; the data are images"),
+        ("particlenet", "sequence", "particlenet takes sets of points; the data are sequences"),
+        ("convnet", "graph", "convnet takes images or sequences; the data are graphs"),
+        ("gin", "points", "gin takes graphs; the data are sets of points"),
+    ],
+)
+def test_a_model_for_other_data_is_refused(model, field, words):
+    with pytest.raises(UserError, match=words):
+        build_model(dataclasses.replace(SMALL, model=model, options=()), num_classes=2, channels=1, field=field)

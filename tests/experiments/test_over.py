@@ -150,3 +150,11 @@ def test_dropped_units_differ_and_are_those_of_the_seed(runs):
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
     assert p.std(0).max() > 1e-4
     np.testing.assert_array_equal(p, dropout_probabilities(made, variables, source, samples=5))
+
+
+def test_pools_are_compared_without_runs(zoo, tmp_path):
+    outcome = zoo("over", "pools", "--out", tmp_path)
+    assert outcome.code == 0 and (tmp_path / "multisets.png").stat().st_size > 5000
+    assert (tmp_path / "multisets.csv").read_text().startswith("first,second")
+    outcome = zoo("over", "pools", "text", "--out", tmp_path)
+    assert outcome.code == 2 and "compares pools by themselves; it takes no run" in outcome.err

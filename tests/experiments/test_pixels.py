@@ -184,7 +184,7 @@ def test_what_pixels_mean_follows_from_the_data():
         assert outputs_from_json(json.loads(json.dumps(outputs.as_json()))) == outputs
     with pytest.raises(UserError, match="learn names 'label'; toy has masks, target, both"):
         outputs_of(several, learn="label")
-    with pytest.raises(UserError, match="spread is predicted for maps of numbers; toy has segmentation"):
+    with pytest.raises(UserError, match="spread is predicted for numbers of pixels or nodes; toy has segmentation"):
         outputs_of(toy({"label": np.zeros((8, 8))}, class_names=("sky", "star")), spread=True)
 
 

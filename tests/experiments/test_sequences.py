@@ -258,14 +258,16 @@ def test_other_data_must_be_of_the_same_symbols_and_shape(trained, tmp_path):
             predict_run(symbols, data="toy/other", out=tmp_path / "out.npz")
         with pytest.raises(UserError, match=r"stand for 4 symbols '\?ba.*trained on 4 symbols '\?ab.*the same"):
             evaluate_other(symbols, data="toy/other", split="test")
-    with pytest.raises(UserError, match=r"sequences of toy/classes become \(8, 2\).*takes \(8,\)|stand for 0 symbols"):
+    with pytest.raises(
+        UserError, match=r"records of toy/classes become sequences \(8, 2\).*takes \(8,\)|stand for 0 symbols"
+    ):
         predict_run(symbols, data="toy/classes", out=tmp_path / "out.npz")
     with pytest.raises(UserError, match=r"predicts steps, which go into an .npz file: --out PATH.npz; got .*out.csv"):
         predict_run(paths, data="toy/paths", out=tmp_path / "out.csv")
     images = Dataset("images", {"all": ArraySource({"image": np.zeros((2, 8, 8, 1))})}, None, "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predicting, "load", lambda *_, **__: images)
-        with pytest.raises(UserError, match=r"takes records with a field sequence; my\.npz has image"):
+        with pytest.raises(UserError, match=r"takes sequences \(8, 2\) \(steps, channels\); my\.npz has image"):
             predict_run(paths, data="my.npz", out=tmp_path / "out.npz")
     assert not (tmp_path / "out.npz").exists()
 
@@ -391,12 +393,16 @@ def made_of(kind, *, data=None, **changes):
 @pytest.mark.parametrize(
     ("kind", "changes", "words"),
     [
-        ("symbols", {"model": "conv1d", "options": ()}, "conv1d has no option symbols, which these sequences need; ls"),
-        ("paths", {"model": "conv1d", "options": ()}, "conv1d has no option readout, which these sequences need; ls"),
+        ("symbols", {"model": "conv1d", "options": ()}, "conv1d has no option symbols, which these data need; lstm"),
+        ("paths", {"model": "conv1d", "options": ()}, "conv1d has no option readout, which these data need; lstm"),
         ("paths", {"model": "mlp", "options": ()}, "mlp has no option readout"),
         ("classes", {"model": "unet", "options": ()}, r"unet cannot take sequences \(8, 3\) \(steps, channels\)"),
         ("classes", {"options": ("readout=steps",)}, r"truth is about the whole sequence, for which gru should give"),
-        ("symbols", {"options": ("readout=last",)}, "The model option readout cannot be given: every step has"),
+        (
+            "symbols",
+            {"options": ("readout=last",)},
+            "The model option readout cannot be given: it follows from the data, here 'steps'",
+        ),
         ("symbols", {"options": ("symbols=9",)}, "The model option symbols cannot be given: it is the number of sy"),
         ("classes", {"augmentation": Augmentation(rotate=1.0)}, "Augmentation and views are for images; sequences h"),
         ("classes", {"views": "d4"}, "Augmentation and views are for images; sequences have sequences.random_end"),

@@ -44,6 +44,7 @@ from zoo.layers.neighbours import (
     within_radius,
 )
 from zoo.layers.normalisation import BatchNorm, masked_moments
+from zoo.layers.padded import PaddedGraphs
 from zoo.layers.points import (
     POINT_POOLS,
     PointSet,
@@ -100,6 +101,7 @@ __all__ = [
     "LiftingConv",
     "Neighbours",
     "Norm",
+    "PaddedGraphs",
     "Padding",
     "PointSet",
     "RadiusEdges",

@@ -50,6 +50,7 @@ from zoo.train.objects import (
 from zoo.train.optimisers import OPTIMISERS, kernels_only, optimiser, warmup_cosine
 from zoo.train.parallel import Parallel, parallelise
 from zoo.train.progress import Progress
+from zoo.train.rows import counted_rows, graphs_of, on_rows, points_of
 from zoo.train.sequences import counted_steps, on_sequences, sequence_of
 from zoo.train.spectra import power_spectra, shell_modes, spectrum_report, spectrum_sums
 from zoo.train.state import State, create_state
@@ -87,6 +88,7 @@ __all__ = [
     "classification_sums",
     "components",
     "confusion_by_image",
+    "counted_rows",
     "counted_steps",
     "create_state",
     "cross_entropy",
@@ -97,6 +99,7 @@ __all__ = [
     "flux_report",
     "focal",
     "gaussian_nll",
+    "graphs_of",
     "huber",
     "interval",
     "joint",
@@ -112,9 +115,11 @@ __all__ = [
     "match_objects",
     "object_counts",
     "object_report",
+    "on_rows",
     "on_sequences",
     "optimiser",
     "parallelise",
+    "points_of",
     "power_spectra",
     "ratio_interval",
     "ratio_moments",

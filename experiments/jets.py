@@ -1,0 +1,40 @@
+"""One prong or two? Jets as sets of particles: neighbours against sums, and jets of events with two top quarks (H8)."""
+
+import dataclasses
+
+from zoo_experiments.verbs.experiment import Experiment, Optimisation
+
+PARTICLENET = Experiment(
+    title="one prong or two? ParticleNet, the light one",
+    data="jets",
+    model="particlenet_lite",
+    optimisation=Optimisation(learning_rate=3e-3, weight_decay=1e-2, clip=1.0, ema=0.99),
+    epochs=4,
+    batch_size=64,
+    evaluations=4,
+    score="roc_auc",
+    baseline="set_features",
+)
+DEEP_SETS = dataclasses.replace(PARTICLENET, title="one prong or two? Deep sets", model="deep_sets", epochs=10)
+
+EXPERIMENTS = {
+    "jets_particlenet": PARTICLENET,
+    "jets_deep_sets": DEEP_SETS,
+    "ttbar_jets": dataclasses.replace(
+        DEEP_SETS,
+        title="from the b quark, from the W boson, or neither? Jets of an event, DGCNN",
+        data="ttbar",
+        model="dgcnn",
+        options=("widths=(32, 32)", "k=4", "embedding=64", "dense=(32,)", "dropout=0.1"),
+        epochs=10,
+        score="",
+        baseline="own_features",
+    ),
+}
+
+if __name__ == "__main__":
+    import sys
+
+    from zoo_experiments.verbs.cli import main
+
+    sys.exit(main(["train", "jets_particlenet", *sys.argv[1:]]))
