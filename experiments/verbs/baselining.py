@@ -8,10 +8,12 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo_datasets.loading.records import ArraySource
+from zoo_experiments.verbs import graph_baselines
 from zoo_experiments.verbs.baselines import classify, regress
 from zoo_experiments.verbs.experiment import Experiment, Setup, setup
 from zoo_experiments.verbs.features import extract
 from zoo_experiments.verbs.graph_scores import row_scores
+from zoo_experiments.verbs.graphs import Graphs, Points
 from zoo_experiments.verbs.pixel_baselines import classify_pixels, regress_pixels
 from zoo_experiments.verbs.pixel_scores import pixel_scores
 from zoo_experiments.verbs.runs import write_json
@@ -28,6 +30,13 @@ INPUTS = {
     "nearest_neighbour": "nearest neighbour",
     "straight_line": "last places",
     "characters_before": "counts",
+    "bag_of_tags": "bag of tags",
+    "bag_of_degrees": "bag of degrees",
+    "own_features": "own features",
+    "neighbourhood": "neighbourhood by hand",
+    "label_propagation": "known labels, spread",
+    "common_neighbours": "common neighbours, words",
+    "set_features": "features of the set",
 }
 
 
@@ -56,11 +65,16 @@ def fit_experiment(
     # Features of light curves are made of fluxes as the data set has them.
     raw = experiment.baseline == LIGHT_CURVES
     read = dataclasses.replace(experiment, sequences=Sequences()) if raw else experiment
+    if experiment.baseline in graph_baselines.BASELINES:
+        # Likewise masses and weights of points; types of edges are told apart by themselves.
+        read = dataclasses.replace(experiment, graphs=Graphs(types="none"), points=Points())
     made = setup(read, splits=("train", *splits))
     if made.outputs.dense:
         predicted = _predict_pixels(made)
     elif made.field == "sequence" and experiment.baseline in BASELINES:
         predicted = BASELINES[experiment.baseline](made)
+    elif made.field in ("graph", "points") and experiment.baseline in graph_baselines.BASELINES:
+        predicted = graph_baselines.BASELINES[experiment.baseline](made)
     else:
         added = experiment.sequences.add
         predicted = _predict(made, {split: inputs_of(made, split, added=added) for split in made.data})
@@ -85,6 +99,9 @@ def _scores(made: Setup, predicted: np.ndarray, source: ArraySource) -> list[dic
     if outputs.steps:
         return step_scores(made, predicted, source)
     if outputs.rows:
+        if outputs.targets and not outputs.spread:
+            # As a network gives them.
+            predicted = (predicted - np.asarray(outputs.centre)) / np.asarray(outputs.scale)
         return row_scores(made, predicted, source)
     if outputs.targets:
         return regression_summary(predicted, truth, outputs.names)

@@ -382,17 +382,23 @@ def baseline(arguments: list[str]) -> None:
 
         Attributes:
             split: validation, or test to score that as well.
+            inputs: what the models are given, in place of what the experiment says; these scores enter no table.
             runs: folder of all runs.
         """
 
         split: Literal["validation", "test"] = "validation"
+        inputs: str = ""
         runs: Path = Path("runs")
 
     options = _parse(f"baseline {name}", Baseline, rest)
+    folder = options.runs / name / "baseline"
+    if options.inputs:
+        experiment = dataclasses.replace(experiment, baseline=options.inputs)
+        folder = folder.with_name(f"baseline_{Path(options.inputs).name}")
     from zoo_experiments.verbs.baselining import fit_experiment
 
     splits = tuple(dict.fromkeys(("validation", options.split)))
-    for model in fit_experiment(name, experiment, folder=options.runs / name / "baseline", splits=splits):
+    for model in fit_experiment(name, experiment, folder=folder, splits=splits):
         for row in model["metrics"]:
             print(f"{model['name']}, {_line(row)}")
 

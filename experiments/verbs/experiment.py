@@ -26,7 +26,7 @@ from zoo_datasets.loading.pipeline import batch_count, batches, in_memory
 from zoo_datasets.loading.records import ArraySource, Dataset
 from zoo_experiments.verbs.checks import require, require_at_least, require_finite, require_share
 from zoo_experiments.verbs.fields import FOR_THE_NETWORK, Field, example_of, field_of, inputs_of, shape_of
-from zoo_experiments.verbs.graphs import FIELD_OF_ROWS, Graphs, Points, require_records
+from zoo_experiments.verbs.graphs import FIELD_OF_ROWS, Graphs, Points, redrawn_pairs, require_records
 from zoo_experiments.verbs.images import Images
 from zoo_experiments.verbs.networks import build_model, least_points, require_fit
 from zoo_experiments.verbs.outputs import Outputs, outputs_of
@@ -266,6 +266,8 @@ class Setup:
         changes = {} if augment == Augmentation() else changes
         if self.field == "sequence" and self.experiment.sequences.random_end:
             changes = {"augment": random_end}
+        if self.outputs.rows == "pair" and self.experiment.graphs.redraw:
+            changes = {"together": redrawn_pairs}
         update = train.update_fn(
             self.model,
             self.task,

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo.errors import UserError
+from zoo.layers import PaddedGraphs
 from zoo_datasets.loading.buckets import MOST
 from zoo_datasets.loading.graph_records import require_graph
 from zoo_datasets.loading.records import DataError
@@ -36,6 +39,8 @@ class Graphs:
             `weights` lets the network have weights for each (its option edge_types), which then sees no features of
             edges; `none` leaves them out.
         embedding: where pairs of nodes are asked about, numbers by which the network describes a node.
+        redraw: where pairs of nodes are asked about, whether those that are not joined are other ones at every step of
+            training, drawn at random.
         buckets: largest number of array sizes in training, and so of compilations.
 
     Raises:
@@ -48,6 +53,7 @@ class Graphs:
     edge_scale: tuple[float, ...] = ()
     types: Literal["features", "weights", "none"] = "features"
     embedding: int = 16
+    redraw: bool = True
     buckets: int = MOST
 
     def __post_init__(self) -> None:
@@ -110,6 +116,22 @@ class Points:
             return {name: value for name, value in found.items() if name != "label"}
         many = np.ndim(record.get("label", 0)) > 0
         return {**found, "valid": np.ones(len(points), np.float32)} if many else found
+
+
+def redrawn_pairs(
+    key: jax.Array, graphs: PaddedGraphs, maps: Mapping[str, jax.Array]
+) -> tuple[PaddedGraphs, dict[str, jax.Array]]:
+    """A graph whose pairs with `label` 0 are two of its nodes at random: of few links, hardly any is drawn by chance.
+
+    With the same pairs all the time a network learns by heart which nodes are asked about in vain.
+
+    Args:
+        key: of the draws.
+        graphs: one graph, without an axis of graphs.
+        maps: `label` (P,).
+    """
+    drawn = jax.random.randint(key, graphs.pairs.shape, 0, jnp.maximum(graphs.n_node, 1), graphs.pairs.dtype)
+    return graphs.replace(pairs=jnp.where(maps["label"][:, None] == 0, drawn, graphs.pairs)), dict(maps)
 
 
 def truth_of_rows(record: Mapping[str, Any]) -> dict[str, np.ndarray]:

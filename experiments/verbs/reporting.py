@@ -14,6 +14,7 @@ from zoo.layers import angle_filter
 from zoo_datasets.loading.records import ArraySource
 from zoo_experiments.verbs import (
     figures,
+    graph_reporting,
     pixel_figures,
     pixel_reporting,
     score_figures,
@@ -34,11 +35,14 @@ from zoo_experiments.verbs.explaining import (
     layer_names,
     typical,
 )
+from zoo_experiments.verbs.fields import LAYOUT
 from zoo_experiments.verbs.runs import Run
 from zoo_experiments.verbs.statistics import shares_by
 
 METHODS = ("saliency", "smooth_grad", "integrated_gradients", "grad_cam", "occlusion")
 SHOWN = 12
+# What records are called where it is not the field's own name.
+RECORDS = {"points": "sets of points"}
 # Metrics by their usual names.
 TOLD = {
     "nll": "negative log-likelihood in nats",
@@ -51,6 +55,8 @@ TOLD = {
     "dice_by_image": "Dice coefficient, mean over images",
     "rmse": "root mean squared error",
     "mae": "mean absolute error",
+    "coverage_68": "share within the predicted σ, 0.683 when calibrated",
+    "z_squared": "mean of squared errors over the predicted variance, 1 when calibrated",
     "sigma_nmad": "σ_NMAD of Δz / (1 + z)",
     "outliers": "share of |Δz| / (1 + z) above 0.15",
 }
@@ -81,6 +87,10 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
         drawn |= sequence_reporting.drawn(made, state.averaged, source, raw, unit=unit)
         if not made.outputs.steps:
             drawn |= _of_whole(made, source, raw, sums, credit, unit)
+    elif made.field != "image":
+        drawn |= graph_reporting.drawn(made, state.averaged, source, raw)
+        if not made.outputs.rows:
+            drawn |= _of_whole(made, source, raw, sums, credit)
     else:
         predictions, truth = np.asarray(made.task.predict(raw)), source.arrays[made.outputs.truth]
         drawn |= _of_whole(made, source, raw, sums, credit)
@@ -117,6 +127,8 @@ def write_report(run: Run, made: Setup, state: train.State, *, split: str = "val
         notes=notes,
         looks=run.experiment.images.crop,
         about=_about(run),
+        layout=LAYOUT[made.field],
+        records=RECORDS.get(made.field, f"{made.field}s"),
         credit=credit,
         waiting=_waiting(run),
     )
@@ -148,6 +160,8 @@ def _gallery(
 ) -> figures.Figure:
     if made.field == "sequence":
         return sequence_reporting.gallery(made, source, chosen, titles, credit=credit, unit=unit, **more)
+    if made.field != "image":
+        return graph_reporting.gallery(made, source, chosen, titles, credit=credit, **more)
     return figures.gallery(_first_look(made, source, chosen), titles, credit=credit, **more)
 
 
@@ -230,7 +244,7 @@ def first_kernels(made: Setup, variables: Mapping[str, Any]) -> np.ndarray | Non
 
     Kernels over folded pixels, (k, k, f²·C, K), are unfolded to (f·k, f·k, C, K).
     """
-    if made.field == "sequence":
+    if made.field != "image":
         return None
     for layer in layer_names(made):
         node = variables["params"]

@@ -37,7 +37,8 @@ def task_of(how: "Optimisation", outputs: Outputs, source: ArraySource | None, f
         numbers = outputs.rows and outputs.targets
         task = dense_task(how, outputs) if numbers else task_of(how, outputs, source, "image")
         task = train.on_rows(task) if outputs.rows and not numbers else task
-        return dataclasses.replace(task, inputs=_INPUTS[field])
+        # Labels of pairs are known to what draws pairs.
+        return dataclasses.replace(task, inputs=_INPUTS[field], maps=("label",) if outputs.rows == "pair" else ())
     if outputs.kind == "both":
         return train.joint(*(task_of(how, part, source, field) for part in outputs.parts))
     weights = None if outputs.targets or outputs.masks else _class_weights(how, outputs, source)
