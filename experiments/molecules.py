@@ -10,7 +10,7 @@ MUTAG = Experiment(
     model="gin",
     options=("width=32", "layers=4", "norm=batch", "dropout=0.5", "pool=sum", "jump=True"),
     optimisation=Optimisation(learning_rate=1e-2, weight_decay=1e-2, ema=0.9),
-    epochs=100,
+    epochs=60,
     batch_size=32,
     evaluations=5,
     baseline="bag_of_tags",
@@ -25,7 +25,7 @@ EXPERIMENTS = {
         MUTAG,
         title="is a protein an enzyme? PROTEINS, fold by the seed, GIN",
         data="tudataset/proteins_fold{seed}",
-        epochs=30,
+        epochs=20,
     ),
 }
 

@@ -27,58 +27,12 @@ HELD_OUT = 5
 SPREADING, PULL = 0.95, 1e-8
 # Inverse penalties of the logistic regression of rows of length 1.
 INVERSE_PENALTIES = tuple(10.0**power for power in range(-1, 5))
-PERCENTILES = (10, 25, 50, 75, 90)
-# Channels that are coordinates → the channel that weighs the points, and what makes a weight of it.
-COORDINATES: Mapping[tuple[str, ...], tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
-    ("x", "y", "z"): ("charge", np.asarray),
-    ("delta_eta", "delta_phi"): ("log_pt", np.exp),
-}
 # What a record's rows are → the field that counts them, and the one that they are rows of.
 _COUNTS = {"node": "n_node", "edge": "n_edge", "pair": "n_pair", "point": "n_point"}
 _FIELDS = {"node": "nodes", "edge": "senders", "pair": "pairs", "point": "points"}
 
-Arrays = Mapping[str, np.ndarray]
 # Model → split → raw outputs.
 Predicted = dict[str, dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """One graph without padding.
-
-    Attributes:
-        nodes: (n, F) features.
-        senders: (e,) numbers of nodes.
-        receivers: (e,) likewise.
-        edges: (e, D) features, D = 0 where there are none.
-        kinds: (e,) kind of each edge, 0 where all are alike.
-    """
-
-    nodes: np.ndarray
-    senders: np.ndarray
-    receivers: np.ndarray
-    edges: np.ndarray
-    kinds: np.ndarray
-
-    def incoming(self) -> sparse.csr_array:
-        """(n, e), 1 where an edge comes to a node."""
-        e = len(self.senders)
-        return sparse.csr_array((np.ones(e), (self.receivers, np.arange(e))), (len(self.nodes), e))
-
-    def joined(self, weights: np.ndarray | None = None) -> sparse.csr_array:
-        """(n, n), weights (e,) of the edges, 1 when None, added up from the row's node to the column's."""
-        weights, n = np.ones(len(self.senders)) if weights is None else weights, len(self.nodes)
-        return sparse.csr_array((weights, (self.senders, self.receivers)), (n, n))
-
-
-def graphs_of(arrays: Arrays) -> Iterator[Graph]:
-    """The graphs of stacked records, without their padding; `edges` (R, E) are kinds and no features."""
-    featured = "edges" in arrays and arrays["edges"].ndim == 3
-    for i, (n, e) in enumerate(zip(arrays["n_node"], arrays["n_edge"], strict=True)):
-        senders, receivers = arrays["senders"][i, :e], arrays["receivers"][i, :e]
-        edges = arrays["edges"][i, :e] if featured else np.zeros((e, 0), np.float32)
-        kinds = arrays["edge_type"][i, :e] if "edge_type" in arrays else np.zeros(e, np.int32)
-        yield Graph(arrays["nodes"][i, :n], senders, receivers, edges, kinds)
 
 
 # Whole records.
@@ -93,7 +47,7 @@ def bag_of_tags(made: Setup) -> Predicted:
         UserError: anything but a truth about each graph.
     """
     _require(made, "bag_of_tags", field="graph", rows=("",))
-    return _of_records(made, _bags) | _majority(made)
+    return _of_records(made, bags) | _majority(made)
 
 
 def bag_of_degrees(made: Setup) -> Predicted:
@@ -106,8 +60,8 @@ def bag_of_degrees(made: Setup) -> Predicted:
     """
     _require(made, "bag_of_degrees", field="graph", rows=("",))
     train = made.data["train"].arrays
-    most = max((_degrees(graph).max(initial=0) for graph in graphs_of(train)), default=0)
-    return _of_records(made, lambda arrays: _counted_degrees(arrays, most)) | _majority(made)
+    most = max((degrees(graph).max(initial=0) for graph in graphs_of(train)), default=0)
+    return _of_records(made, lambda arrays: counted_degrees(arrays, most)) | _majority(made)
 
 
 def set_features(made: Setup) -> Predicted:
@@ -124,41 +78,9 @@ def set_features(made: Setup) -> Predicted:
     def described(arrays: Arrays) -> np.ndarray:
         sets = zip(arrays["points"], arrays["n_point"], strict=True)
         names = list(made.channels)[: arrays["points"].shape[-1]]
-        return np.stack([_of_set(points[:count].astype(np.float64), names) for points, count in sets])
+        return np.stack([of_set(points[:count].astype(np.float64), names) for points, count in sets])
 
     return _of_records(made, described)
-
-
-def _bags(arrays: Arrays) -> np.ndarray:
-    sums = np.stack([graph.nodes.sum(0, dtype=np.float64) for graph in graphs_of(arrays)])
-    means = sums / np.maximum(arrays["n_node"], 1)[:, None]
-    return np.column_stack([sums, means, arrays["n_node"], arrays["n_edge"]])
-
-
-def _counted_degrees(arrays: Arrays, most: int) -> np.ndarray:
-    bins = [np.bincount(np.minimum(_degrees(graph), most), minlength=most + 1) for graph in graphs_of(arrays)]
-    return np.column_stack([np.stack(bins), arrays["n_node"], arrays["n_edge"]]).astype(np.float64)
-
-
-def _degrees(graph: Graph) -> np.ndarray:
-    return np.bincount(graph.receivers, minlength=len(graph.nodes))
-
-
-def _of_set(points: np.ndarray, names: list[str]) -> np.ndarray:
-    count, channels = len(points), points.shape[1]
-    columns = [np.array([count]), points.sum(0)]
-    # An empty set is described by zeros.
-    some = points if count else np.zeros((1, channels))
-    columns += [some.mean(0), some.std(0), some.max(0), np.percentile(some, PERCENTILES, axis=0).ravel()]
-    for axes, (weighing, weigh) in COORDINATES.items():
-        if set(axes) <= set(names):
-            places = some[:, [names.index(axis) for axis in axes]]
-            weights = weigh(some[:, names.index(weighing)]) if weighing in names else np.ones(len(some))
-            weights = weights if weights.sum() > 0 else np.ones(len(some))
-            share = weights / weights.sum()
-            away = places - share @ places
-            columns.append(np.linalg.eigvalsh((away * share[:, None]).T @ away)[::-1])
-    return np.concatenate(columns)
 
 
 def _majority(made: Setup) -> Predicted:
@@ -184,8 +106,8 @@ def own_features(made: Setup) -> Predicted:
     if rows != "edge":
         return _of_rows(made, lambda arrays: arrays[_FIELDS[rows]][_there(arrays, rows)])
     kinds = _kinds(made)
-    alone = _of_rows(made, lambda arrays: _of_all_edges(arrays, kinds, _of_edges))
-    both = _of_rows(made, lambda arrays: _of_all_edges(arrays, kinds, _with_ends))
+    alone = _of_rows(made, lambda arrays: of_all_edges(arrays, kinds, of_edges))
+    both = _of_rows(made, lambda arrays: of_all_edges(arrays, kinds, with_ends))
     return alone | {f"{name}, with both ends": by_split for name, by_split in both.items()}
 
 
@@ -207,64 +129,14 @@ def neighbourhood(made: Setup) -> Predicted:
     _require(made, "neighbourhood", field="graph", rows=("node", "edge"))
     if made.outputs.rows == "edge":
         kinds = _kinds(made)
-        return _of_rows(made, lambda arrays: _of_all_edges(arrays, kinds, _around_edges))
+        return _of_rows(made, lambda arrays: of_all_edges(arrays, kinds, around_edges))
     if made.outputs.targets:
         arrays = made.data["train"].arrays
         middle = arrays["nodes"][_there(arrays, "node")].mean(0, dtype=np.float64)
-        return _of_rows(made, lambda arrays: _stacked(arrays, lambda graph: _around_nodes(graph, middle)))
-    found = _of_rows(made, lambda arrays: _stacked(arrays, _around_nodes))
-    twice = _of_rows(made, lambda arrays: _stacked(arrays, _propagated_twice))
+        return _of_rows(made, lambda arrays: stacked(arrays, lambda graph: around_nodes(graph, middle)))
+    found = _of_rows(made, lambda arrays: stacked(arrays, around_nodes))
+    twice = _of_rows(made, lambda arrays: stacked(arrays, propagated_twice))
     return found | {f"{name}, propagated twice": by_split for name, by_split in twice.items()}
-
-
-def _of_edges(graph: Graph, kinds: int) -> np.ndarray:
-    return np.column_stack([graph.edges, np.eye(kinds)[graph.kinds]])
-
-
-def _with_ends(graph: Graph, kinds: int) -> np.ndarray:
-    return np.column_stack([_of_edges(graph, kinds), graph.nodes[graph.senders], graph.nodes[graph.receivers]])
-
-
-def _around_edges(graph: Graph, kinds: int) -> np.ndarray:
-    ends, columns = (graph.senders, graph.receivers), [_with_ends(graph, kinds)]
-    counted = np.column_stack([np.ones(len(graph.senders)), graph.edges])
-    for kind in range(kinds):
-        for weights in counted.T:
-            there = graph.joined(weights * (graph.kinds == kind))
-            for of_node in (there.sum(1), there.sum(0), there.max(1).toarray().ravel()):
-                columns += [of_node[end] for end in ends]
-            columns += [there[ends].ravel(), there[ends[::-1]].ravel(), _common(there + there.T, *ends).sum(1)]
-    return np.column_stack(columns)
-
-
-def _around_nodes(graph: Graph, middle: np.ndarray | None = None) -> np.ndarray:
-    arriving, nodes = graph.incoming(), graph.nodes.astype(np.float64)
-    number = arriving.sum(1)
-    share = 1 / np.maximum(number, 1)[:, None]
-    sums = arriving @ nodes[graph.senders]
-    twice = arriving @ (sums * share)[graph.senders]
-    columns = [nodes, number, sums * share, twice * share, arriving @ graph.edges * share]
-    if middle is not None:
-        # Features that are no logarithms of anything should not overflow.
-        masses = arriving @ 10 ** np.clip(nodes[graph.senders] - middle, -30, 30)
-        columns += [sums, np.log10(1 + masses)]
-    return np.column_stack(columns)
-
-
-def _propagated_twice(graph: Graph) -> np.ndarray:
-    around = _either(graph.joined()) + sparse.eye_array(len(graph.nodes), format="csr")
-    half = sparse.diags_array(around.sum(1) ** -0.5)
-    step = half @ around @ half
-    return step @ (step @ graph.nodes)
-
-
-def _stacked(arrays: Arrays, describe: Callable[[Graph], np.ndarray]) -> np.ndarray:
-    return np.concatenate([describe(graph) for graph in graphs_of(arrays)])
-
-
-def _of_all_edges(arrays: Arrays, kinds: int, describe: Callable[[Graph, int], np.ndarray]) -> np.ndarray:
-    # Graphs without edges have no rows.
-    return np.concatenate([describe(graph, kinds) for graph in graphs_of(arrays) if len(graph.senders)])
 
 
 def _kinds(made: Setup) -> int:
@@ -303,7 +175,7 @@ def label_propagation(made: Setup) -> Predicted:
     labels = arrays["label"][0, :n]
     truth = np.where(known[:, None], np.eye(classes)[np.where(known, labels, 0)], 0.0)
     shares = _shares(labels[known], classes)
-    around = _either(graph.joined())
+    around = either(graph.joined())
     found: Predicted = {"harmonic": {}, "spreading": {}}
     for name, p in zip(found, (harmonic(around, truth, shares), spreading(around, truth, shares)), strict=True):
         p = np.maximum(p, FLOOR)
@@ -351,8 +223,8 @@ def common_neighbours(made: Setup) -> Predicted:
     _require(made, "common_neighbours", field="graph", rows=("pair",))
     if len(made.class_names) != 2:
         raise UserError(f"The baseline common_neighbours is for no and yes, got the classes {made.class_names}.")
-    together = _of_rows(made, _of_pairs)
-    scores = {split: _of_pairs(source.arrays) for split, source in made.data.items()}
+    together = _of_rows(made, of_pairs)
+    scores = {split: of_pairs(source.arrays) for split, source in made.data.items()}
     arrays = made.data["train"].arrays
     valid = arrays["valid"][_there(arrays, "pair")] > 0
     labels = arrays["label"][_there(arrays, "pair")][valid]
@@ -367,33 +239,6 @@ def common_neighbours(made: Setup) -> Predicted:
             log_p = -np.logaddexp(0, np.stack([logit, -logit], axis=-1))
             found[name][split] = _placed(log_p, _there(others, "pair"))
     return found | together
-
-
-def _of_pairs(arrays: Arrays) -> np.ndarray:
-    tables = []
-    for i, graph in enumerate(graphs_of(arrays)):
-        first, second = arrays["pairs"][i, : arrays["n_pair"][i]].T
-        around = _either(graph.joined())
-        common = _common(around, first, second)
-        # A common neighbour has two neighbours at least.
-        rare = 1 / np.log(np.maximum(around.sum(1), 2))
-        size = np.linalg.norm(graph.nodes, axis=1, keepdims=True)
-        unit = graph.nodes / np.where(size > 0, size, 1)
-        cosine = np.einsum("pf,pf->p", unit[first], unit[second])
-        tables.append(np.column_stack([common.sum(1), common @ rare, cosine]))
-    return np.concatenate(tables)
-
-
-def _either(there: sparse.csr_array) -> sparse.csr_array:
-    """(n, n) symmetric: 1 where nodes are joined in one direction or both, and no node to itself."""
-    both = (there + there.T).tocoo()
-    off = both.row != both.col
-    return sparse.csr_array((np.ones(off.sum()), (both.row[off], both.col[off])), both.shape)
-
-
-def _common(around: sparse.csr_array, first: np.ndarray, second: np.ndarray) -> sparse.csr_array:
-    """(p, n), 1 where a node is joined to both of a pair; of weights, their product."""
-    return around[first].multiply(around[second]).tocsr()
 
 
 # From tables of features to raw outputs.

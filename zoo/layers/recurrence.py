@@ -12,6 +12,10 @@ at once. JAX transposes it for the backward pass, so that `grad`, `jvp` and thei
 
 With valid steps given, a step that is not valid leaves the state as it is: in either direction of time the state after
 the last valid step arrives at the end of the loop, and padding never enters.
+
+The blocks of the products enter the loop as arrays of their own: cut out of one array inside, they keep XLA from
+vectorising the activations on a CPU, which makes the loop twice as slow. On a CPU each block has its own product too;
+elsewhere, where a step costs what its launches cost, there is one for all.
 """
 
 import functools
@@ -22,6 +26,7 @@ import jax.numpy as jnp
 
 CellName = Literal["rnn", "lstm", "gru"]
 Activation = Literal["tanh", "relu"]
+Blocks = tuple[jax.Array, ...]
 # Blocks of the products for each cell: the state itself; input, forget, update, output; reset, keep, candidate.
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
@@ -103,15 +108,21 @@ def recur(
         if tuple(got) != shape:
             raise ValueError(f"{name} of a cell {cell!r} should have shape {shape}, got {tuple(got)}.")
     kind = (cell, activation, reverse)
+    blocks = functools.partial(jnp.split, indices_or_sections=GATES[cell], axis=-1)
+    weights = blocks(recurrent) if _one_product_each() else [recurrent]
     # A mask of all ones would cost a choice in every step.
-    outputs, cells = _recur(kind, projected, recurrent, bias, carry, valid)
+    outputs, cells = _recur(kind, tuple(blocks(projected)), tuple(weights), bias, carry, valid)
     end = 0 if reverse else -1
     return outputs, Carry(outputs[end], cells[end])
 
 
+def _one_product_each() -> bool:
+    return jax.default_backend() == "cpu"
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _recur(
-    kind: tuple, projected: jax.Array, recurrent: jax.Array, bias: jax.Array, carry: Carry, valid: jax.Array | None
+    kind: tuple, projected: Blocks, recurrent: Blocks, bias: jax.Array, carry: Carry, valid: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """h (T, B, H) and c (T, B, H or 0) of all steps."""
     return _run(kind, projected, recurrent, bias, carry, valid, keep=False)
@@ -119,25 +130,32 @@ def _recur(
 
 def _run(
     kind: tuple,
-    projected: jax.Array,
-    recurrent: jax.Array,
+    projected: Blocks,
+    recurrent: Blocks,
     bias: jax.Array,
     carry: Carry,
     valid: jax.Array | None,
     *,
     keep: bool,
 ) -> tuple:
-    """h and c of all steps, and with `keep` the products h_{t−1} U (T, B, G·H) too."""
+    """h and c of all steps, and with `keep` the activations (T, B, H) of which the coefficients are made."""
     cell, activation, reverse = kind
 
     def body(carry: Carry, step: tuple) -> tuple[Carry, tuple]:
         a, counts = step
-        u = carry.hidden @ recurrent
-        new = _CELLS[cell](a, u, bias, carry, activation)
+        u = _products(carry.hidden, recurrent, len(a))
+        new, kept = _CELLS[cell](a, u, bias, carry, activation)
         new = _where(counts, new, carry)
-        return new, (*new, u) if keep else tuple(new)
+        return new, (*new, kept) if keep else tuple(new)
 
     return jax.lax.scan(body, carry, (projected, valid), reverse=reverse)[1]
+
+
+def _products(x: jax.Array, weights: Blocks, gates: int) -> Blocks:
+    """x U, cut into blocks."""
+    if len(weights) == gates:
+        return tuple(x @ block for block in weights)
+    return tuple(jnp.split(x @ weights[0], gates, axis=-1))
 
 
 @_recur.defjvp
@@ -145,7 +163,7 @@ def _recur_jvp(kind: tuple, primals: tuple, tangents: tuple) -> tuple:
     cell, activation, reverse = kind
     projected, recurrent, bias, carry, valid = primals
     d_projected, d_recurrent, d_bias, d_carry, _ = tangents
-    hidden, cells, products = _run(kind, projected, recurrent, bias, carry, valid, keep=True)
+    hidden, cells, kept = _run(kind, projected, recurrent, bias, carry, valid, keep=True)
 
     def before(first: jax.Array, rest: jax.Array) -> jax.Array:
         if reverse:
@@ -154,13 +172,13 @@ def _recur_jvp(kind: tuple, primals: tuple, tangents: tuple) -> tuple:
 
     previous = Carry(before(carry.hidden, hidden), before(carry.cell, cells))
     # One product for all steps: transposed it is the gradient with respect to the recurrent weights.
-    d_products = previous.hidden @ d_recurrent
-    coefficients = _COEFFICIENTS[cell](projected, products, bias, previous, activation)
+    d_products = _products(previous.hidden, d_recurrent, len(projected))
+    coefficients = _COEFFICIENTS[cell](kept, previous, activation)
     given = _GIVEN[cell](d_projected, d_products, d_bias, coefficients)
 
     def body(d_carry: Carry, step: tuple) -> tuple[Carry, tuple]:
         given, coefficients, counts = step
-        new = _TANGENTS[cell](given, d_carry.hidden @ recurrent, d_carry, coefficients)
+        new = _TANGENTS[cell](given, _products(d_carry.hidden, recurrent, len(given)), d_carry, coefficients)
         new = _where(counts, new, d_carry)
         return new, tuple(new)
 
@@ -174,83 +192,72 @@ def _where(counts: jax.Array | None, new: Carry, old: Carry) -> Carry:
     return Carry(*(jnp.where(counts[:, None], n, o) for n, o in zip(new, old, strict=True)))
 
 
-def _rnn(a: jax.Array, u: jax.Array, bias: jax.Array, carry: Carry, activation: str) -> Carry:
-    return Carry(jnp.tanh(a + u) if activation == "tanh" else jnp.maximum(a + u, 0), carry.cell)
+def _rnn(a: Blocks, u: Blocks, bias: jax.Array, carry: Carry, activation: str) -> tuple[Carry, Blocks]:
+    x = a[0] + u[0]
+    h = jnp.tanh(x) if activation == "tanh" else jnp.maximum(x, 0)
+    return Carry(h, carry.cell), (h,)
 
 
-def _rnn_coefficients(
-    a: jax.Array, u: jax.Array, bias: jax.Array, carry: Carry, activation: str
-) -> tuple[jax.Array, ...]:
-    return (1 - jnp.tanh(a + u) ** 2 if activation == "tanh" else (a + u > 0).astype(a.dtype),)
+def _rnn_coefficients(kept: Blocks, previous: Carry, activation: str) -> Blocks:
+    (h,) = kept
+    return (1 - h * h if activation == "tanh" else (h > 0).astype(h.dtype),)
 
 
-def _rnn_tangent(given: jax.Array, d_u: jax.Array, d_carry: Carry, coefficients: tuple) -> Carry:
-    return Carry(coefficients[0] * (given + d_u), d_carry.cell)
+def _rnn_tangent(given: Blocks, d_u: Blocks, d_carry: Carry, coefficients: Blocks) -> Carry:
+    return Carry(coefficients[0] * (given[0] + d_u[0]), d_carry.cell)
 
 
-def _lstm_gates(a: jax.Array, u: jax.Array) -> tuple[jax.Array, ...]:
-    i, f, g, o = jnp.split(a + u, 4, axis=-1)
-    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-
-
-def _lstm(a: jax.Array, u: jax.Array, bias: jax.Array, carry: Carry, activation: str) -> Carry:
-    i, f, g, o = _lstm_gates(a, u)
+def _lstm(a: Blocks, u: Blocks, bias: jax.Array, carry: Carry, activation: str) -> tuple[Carry, Blocks]:
+    i, f, g, o = (x + y for x, y in zip(a, u, strict=True))
+    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
     cell = f * carry.cell + i * g
-    return Carry(o * jnp.tanh(cell), cell)
+    return Carry(o * jnp.tanh(cell), cell), (i, f, g, o)
 
 
-def _lstm_coefficients(
-    a: jax.Array, u: jax.Array, bias: jax.Array, carry: Carry, activation: str
-) -> tuple[jax.Array, ...]:
-    i, f, g, o = _lstm_gates(a, u)
-    bent = jnp.tanh(f * carry.cell + i * g)
-    of_cell = (i * (1 - i) * g, f * (1 - f) * carry.cell, i * (1 - g * g))
+def _lstm_coefficients(kept: Blocks, previous: Carry, activation: str) -> Blocks:
+    i, f, g, o = kept
+    bent = jnp.tanh(f * previous.cell + i * g)
+    of_cell = (i * (1 - i) * g, f * (1 - f) * previous.cell, i * (1 - g * g))
     return (*of_cell, f, o * (1 - o) * bent, o * (1 - bent * bent))
 
 
-def _lstm_tangent(given: jax.Array, d_u: jax.Array, d_carry: Carry, coefficients: tuple) -> Carry:
+def _lstm_tangent(given: Blocks, d_u: Blocks, d_carry: Carry, coefficients: Blocks) -> Carry:
     by_i, by_f, by_g, forget, by_o, by_cell = coefficients
-    d_i, d_f, d_g, d_o = jnp.split(given + d_u, 4, axis=-1)
+    d_i, d_f, d_g, d_o = (x + y for x, y in zip(given, d_u, strict=True))
     d_cell = forget * d_carry.cell + by_i * d_i + by_f * d_f + by_g * d_g
     return Carry(by_o * d_o + by_cell * d_cell, d_cell)
 
 
-def _gru_gates(a: jax.Array, u: jax.Array, bias: jax.Array) -> tuple[jax.Array, ...]:
-    (a_r, a_z, a_n), (u_r, u_z, u_n) = (jnp.split(x, 3, axis=-1) for x in (a, u))
+def _gru(a: Blocks, u: Blocks, bias: jax.Array, carry: Carry, activation: str) -> tuple[Carry, Blocks]:
+    (a_r, a_z, a_n), (u_r, u_z, u_n) = a, u
     r, z = jax.nn.sigmoid(a_r + u_r), jax.nn.sigmoid(a_z + u_z)
-    inner = u_n + bias.reshape((1,) * (u_n.ndim - 1) + (-1,))
-    return r, z, jnp.tanh(a_n + r * inner), inner
+    inner = u_n + bias[None]
+    n = jnp.tanh(a_n + r * inner)
+    return Carry((1 - z) * n + z * carry.hidden, carry.cell), (r, z, n, inner)
 
 
-def _gru(a: jax.Array, u: jax.Array, bias: jax.Array, carry: Carry, activation: str) -> Carry:
-    _, z, n, _ = _gru_gates(a, u, bias)
-    return Carry((1 - z) * n + z * carry.hidden, carry.cell)
-
-
-def _gru_coefficients(
-    a: jax.Array, u: jax.Array, bias: jax.Array, carry: Carry, activation: str
-) -> tuple[jax.Array, ...]:
-    r, z, n, inner = _gru_gates(a, u, bias)
+def _gru_coefficients(kept: Blocks, previous: Carry, activation: str) -> Blocks:
+    r, z, n, inner = kept
     by_n = (1 - z) * (1 - n * n)
-    return by_n * inner * r * (1 - r), (carry.hidden - n) * z * (1 - z), by_n, r, z
+    return by_n * inner * r * (1 - r), (previous.hidden - n) * z * (1 - z), by_n, r, z
 
 
-def _gru_tangent(given: jax.Array, d_u: jax.Array, d_carry: Carry, coefficients: tuple) -> Carry:
+def _gru_tangent(given: Blocks, d_u: Blocks, d_carry: Carry, coefficients: Blocks) -> Carry:
     by_r, by_z, by_n, reset, keep = coefficients
-    (g_r, g_z, g_n), (d_r, d_z, d_n) = (jnp.split(x, 3, axis=-1) for x in (given, d_u))
+    (g_r, g_z, g_n), (d_r, d_z, d_n) = given, d_u
     d_hidden = by_r * (g_r + d_r) + by_z * (g_z + d_z) + by_n * (g_n + reset * d_n) + keep * d_carry.hidden
     return Carry(d_hidden, d_carry.cell)
 
 
-def _given(d_a: jax.Array, d_u: jax.Array, d_bias: jax.Array, coefficients: tuple) -> jax.Array:
+def _given(d_a: Blocks, d_u: Blocks, d_bias: jax.Array, coefficients: tuple) -> Blocks:
     """What comes from outside of the loop: changes of the inputs' and of the weights' part."""
-    return d_a + d_u
+    return tuple(x + y for x, y in zip(d_a, d_u, strict=True))
 
 
-def _gru_given(d_a: jax.Array, d_u: jax.Array, d_bias: jax.Array, coefficients: tuple) -> jax.Array:
+def _gru_given(d_a: Blocks, d_u: Blocks, d_bias: jax.Array, coefficients: tuple) -> Blocks:
     reset = coefficients[3]
-    gates, inner = jnp.split(d_u, [2 * reset.shape[-1]], axis=-1)
-    return d_a + jnp.concatenate([gates, reset * (inner + d_bias[None, None])], axis=-1)
+    d_r, d_z, d_n = d_u
+    return _given(d_a, (d_r, d_z, reset * (d_n + d_bias[None, None])), d_bias, coefficients)
 
 
 _CELLS = {"rnn": _rnn, "lstm": _lstm, "gru": _gru}

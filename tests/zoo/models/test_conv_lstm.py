@@ -1,13 +1,16 @@
 """The convolutional LSTM against loops, and what it owes to padding and to shifts."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from zoo import taps
-from zoo.layers import Sequence
+from zoo.layers import Sequence, convolve
 from zoo.models import ConvLSTM
+from zoo.models.conv_lstm import _convolve_in_loop
 
 LENGTHS = np.array([4, 1, 2], np.int32)
 READOUTS = ("last", "steps", "frames")
@@ -66,6 +69,21 @@ def test_it_is_its_equations(kernel, padding, net, x64, close, literal_conv):
         features = np.concatenate([expected.mean((1, 2)), expected.max((1, 2))], axis=-1)
         close(steps[example, :length], head(features), 1e-13)
         close(last[example], head(features[-1]), 1e-13)
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(3, "zero"), (2, "zero"), (3, "circular")])
+def test_derivatives_of_the_convolution_in_the_loop_are_those_of_any(kernel, padding, x64, close):
+    args = normal(1, 2, 5, 4, 3), normal(2, kernel, kernel, 3, 2)
+    directions = normal(3, 2, 5, 4, 3), normal(4, kernel, kernel, 3, 2)
+
+    def every(convolution):
+        loss = lambda x, kernel: jnp.sum(jnp.sin(convolution(x, kernel)))
+        gradient, product = jax.jvp(jax.grad(loss, (0, 1)), args, directions)
+        return jax.jvp(convolution, args, directions), gradient, product
+
+    got = jax.jit(every, static_argnums=0)(functools.partial(_convolve_in_loop, padding))
+    # Rounding of float64 in sums of some twenty terms.
+    close(got, jax.jit(every, static_argnums=0)(functools.partial(convolve, padding=padding)), 1e-12)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
