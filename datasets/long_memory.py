@@ -1,13 +1,12 @@
 """A symbol to be remembered: what was shown at the start, long before the question? (G3, G4)
 
 After the tasks with long time lags of Hochreiter & Schmidhuber (1997). In "default" one of four symbols is shown, then
-the same symbols come in any order for a while, then a mark asks for the first one. In "words" a short text says what
-colour somebody's ball has, talks of other people and colours, and asks. Nothing but the remembered step says the
-answer: without it every guess is right in exactly one of four.
+the same symbols come in any order for a while, then a mark asks for the first one. In "words" a short text names four
+things, each in a colour of its own, and asks for that of the ball. Nothing but the remembered step says the answer:
+without it every guess is right in exactly one of four.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,32 +22,25 @@ COLOURS = ("blue", "gold", "grey", "pink")
 # Steps between the symbol and the question: the shortest ones of each setting, and the longest.
 SHORTEST, LONGEST = {"default": 1, "long": 10}, 100
 STEPS = LONGEST + 2
-CHARACTERS = 256
+CHARACTERS = 128
 
-VOCABULARY = (UNKNOWN, *" '.?abcdefghijklmnopqrstuvwxyz")
-PEOPLE = ("anna", "ben", "carla", "david", "emma", "felix", "greta", "henry")
-FACT = "{} has a {} ball. "
-QUESTION = "{}'s ball is ?"
-SCENES = (
-    "the {} bus is late. ",
-    "a {} bird sings. ",
-    "the door is {}. ",
-    "a {} kite is in the tree. ",
-)
-PAUSES = ("it rains. ", "the shop is shut. ", "the sun is out again. ", "nobody says a word. ")
-# How often each kind of sentence comes, and how many characters of them there are beside the fact that is asked for
-# and the last sentence.
-KINDS = {"fact": 0.65, "scene": 0.25, "pause": 0.1}
-FILLING = (90.0, 160.0)
+VOCABULARY = (UNKNOWN, *" .?abcdefghijklmnopqrstuvwxyz")
+FACT = "a {} {}. "
+# What is asked for, and what else there may be.
+ASKED = "ball"
+THINGS = ("coat", "drum", "hat", "kite", "lamp", "pen")
+QUESTION = f"the {ASKED} is ?"
+PAUSES = ("it rains. ", "it is late. ", "the sun is out. ")
+MOST_PAUSES = 3
 
 CHANNELS = {**{f"symbol {name}": "1" for name in SYMBOLS}, "question": "1"}
 TITLE = "A symbol, or a word of a text, that must be remembered over a lag until it is asked for"
 UNITS = (
     "sequence: float32, 102 × 5, one step after the other: 1 in the channel of the symbol a, b, c or d that is shown, "
-    "or in the last channel where the question mark is; 0 after it. In words: int32, 256, characters as numbers of the "
+    "or in the last channel where the question mark is; 0 after it. In words: int32, 128, characters as numbers of the "
     "vocabulary, 0 after the question mark. "
     "length: int32, number of steps up to and with the question: lag + 2, or the characters of the text. "
-    "label: the first symbol; in words the colour of the ball of the person asked for: blue, gold, grey or pink. "
+    "label: the first symbol; in words the colour of the ball: blue, gold, grey or pink. "
     "lag: in default the steps between the first one and the question, 1…100, in long 10…100; in words the characters "
     "from the end of the colour's name to the end of the text: a property, not an input."
 )
@@ -64,9 +56,9 @@ SPLIT_SIZES = {
 }
 PROPERTIES = {"lag": "steps, or characters"}
 FEATURES = {
-    "sequence": "(102, 5) float32: symbols, one of 5 channels is 1; words: (256,) int32, characters",
+    "sequence": "(102, 5) float32: symbols, one of 5 channels is 1; words: (128,) int32, characters",
     "length": "int32: lag + 2; words: number of characters",
-    "label": "0…3: the first symbol; words: the colour asked for",
+    "label": "0…3: the first symbol; words: the colour of the ball",
     "lag": "float32, steps, or characters; a property, not an input",
 }
 SPLIT_POLICY = "Every record is drawn on its own; classes alternate, so that every split has equally many of each."
@@ -76,9 +68,9 @@ NOTES = (
     "sequence, without regard to order, is right in (lag + 4) / (4 (lag + 1)): 5/8 at lag 1, 0.32 at 10, 0.26 at 100. "
     "Short lags teach the long ones: trained on default, a plain recurrent network learns all of them, too. In long no "
     "lag is below 10, and where gradients vanish there is nothing to begin with. "
-    "words: 150 to 250 characters, lags of 44 to 215. The first and the last colour named are right in exactly 1/4; to "
-    "guess by the place in the text (the second ball from the beginning or from the end) is right in 0.44, the "
-    "commonest colour in 0.35. Whose ball it is must be read, and all facts be remembered until the question."
+    "words: 63 to 113 characters, lags of 20 to 107. Every text names all four colours once, in any order: the first, "
+    "the last, that at any other place and the count of each are right in exactly 1/4, and the last 16 characters name "
+    "none. Which thing each colour belongs to must be read, and the ball's remembered until the question."
 )
 CITATION = """\
 @article{hochreiter1997long,
@@ -116,50 +108,36 @@ def symbols(random: np.random.Generator, label: int, shortest: int) -> simulatio
     return {"sequence": sequence, "length": np.int32(len(shown)), "label": label, "lag": np.float32(lag)}
 
 
-def story(random: np.random.Generator, colour: str) -> tuple[str, int]:
+def story(random: np.random.Generator, label: int) -> tuple[str, int]:
     """A text that ends with a question, and the characters from the end of the answer's name to the end of the text.
 
-    Everybody has one ball. The fact that is asked for stands anywhere between the first sentence and the last, which
-    both name a colour that has nothing to do with it, as do most others.
+    The four colours are dealt out to the ball and three other things; pauses come between. Another label turns the
+    colours round, from each to the next, and changes nothing else.
     """
-    people = [str(name) for name in random.permutation(PEOPLE)]
-    asked, last, *people = people
-    wanted = random.uniform(*FILLING)
-    colours = iter([COLOURS[number] for number in draw_distractors(random, int(FILLING[1]))])
-    sentences = [_sentence(random, "fact", people, colours)]
-    while sum(map(len, sentences)) < wanted:
-        kinds = [kind for kind in KINDS if people or kind != "fact"]
-        weights = np.array([KINDS[kind] for kind in kinds])
-        sentences.append(_sentence(random, str(random.choice(kinds, p=weights / weights.sum())), people, colours))
-    place = random.integers(1, len(sentences) + 1)
-    before, fact = "".join(sentences[:place]), FACT.format(asked, colour)
-    after = "".join([*sentences[place:], FACT.format(last, next(colours)), QUESTION.format(asked)])
-    return before + fact + after, len(fact) - fact.index(colour) - len(colour) + len(after)
-
-
-def _sentence(random: np.random.Generator, kind: str, people: list[str], colours: Iterator[str]) -> str:
-    """A sentence of a kind; a fact takes its person out of `people`, and whoever names a colour takes the next one."""
-    if kind == "fact":
-        return FACT.format(people.pop(), next(colours))
-    if kind == "scene":
-        return str(random.choice(SCENES)).format(next(colours))
-    return str(random.choice(PAUSES))
+    count = len(COLOURS)
+    things = [ASKED, *(str(thing) for thing in random.choice(THINGS, count - 1, replace=False))]
+    colours = [COLOURS[(label + turn) % count] for turn in (0, *(1 + random.permutation(count - 1)))]
+    facts = [FACT.format(colour, thing) for colour, thing in zip(colours, things, strict=True)]
+    pauses = [str(pause) for pause in random.choice(PAUSES, random.integers(MOST_PAUSES + 1))]
+    sentences = [*facts, *pauses]
+    text = "".join([*(sentences[place] for place in random.permutation(len(sentences))), QUESTION])
+    return text, len(text) - text.index(facts[0]) - facts[0].index(f" {ASKED}")
 
 
 def words(random: np.random.Generator, label: int) -> simulation.Record:
-    """One record of text; all but the four letters of the answer does not depend on the label."""
-    text, lag = story(random, COLOURS[label])
+    """One record of text."""
+    text, lag = story(random, label)
     sequence = np.zeros(CHARACTERS, np.int32)
     sequence[: len(text)] = encode(text, VOCABULARY)
     return {"sequence": sequence, "length": np.int32(len(text)), "label": label, "lag": np.float32(lag)}
 
 
 class LongMemory(simulation.SimulatedBuilder):
-    """TFDS builder of "long_memory": sequence (102, 5) of symbols or (256,) of characters, label 0…3, lag."""
+    """TFDS builder of "long_memory": sequence (102, 5) of symbols or (128,) of characters, label 0…3, lag."""
 
     name = "long_memory"
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.1.0": "words: short texts that name every colour once."}
 
     def fields(self) -> dict[str, Any]:
         """Field → TFDS feature."""

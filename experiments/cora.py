@@ -3,6 +3,7 @@
 import dataclasses
 
 from zoo_experiments.verbs.experiment import Experiment, Optimisation
+from zoo_experiments.verbs.graphs import Graphs
 
 GCN = Experiment(
     title="subject of a paper, Cora, GCN",
@@ -38,7 +39,9 @@ EXPERIMENTS = {
         GCN,
         title="hidden citations of Cora, GCN",
         data="citations/cora_links",
-        options=("width=64", "head=layer", "input_dropout=0.5"),
+        options=("layers=1", "head=layer"),
+        graphs=Graphs(embedding=64),
+        optimisation=Optimisation(learning_rate=1e-2, weight_decay=1e-2),
         score="roc_auc",
         baseline="common_neighbours",
     ),

@@ -3,6 +3,7 @@
 import dataclasses
 
 from zoo_experiments.verbs.experiment import Experiment, Optimisation
+from zoo_experiments.verbs.graphs import Points
 
 PARTICLENET = Experiment(
     title="one prong or two? ParticleNet, the light one",
@@ -15,7 +16,17 @@ PARTICLENET = Experiment(
     score="roc_auc",
     baseline="set_features",
 )
-DEEP_SETS = dataclasses.replace(PARTICLENET, title="one prong or two? Deep sets", model="deep_sets", epochs=10)
+DEEP_SETS = dataclasses.replace(
+    PARTICLENET,
+    title="one prong or two? Deep sets",
+    model="deep_sets",
+    points=Points(
+        centre=(0.0, 0.0, 1.4, 1.9, -4.9, -4.9, 0.3),
+        scale=(0.3, 0.3, 1.4, 1.4, 1.4, 1.4, 0.25),
+    ),
+    optimisation=dataclasses.replace(PARTICLENET.optimisation, learning_rate=1e-3),
+    epochs=20,
+)
 
 EXPERIMENTS = {
     "jets_particlenet": PARTICLENET,
@@ -26,7 +37,9 @@ EXPERIMENTS = {
         data="ttbar",
         model="dgcnn",
         options=("widths=(32, 32)", "k=4", "embedding=64", "dense=(32,)", "dropout=0.1"),
-        epochs=10,
+        points=Points(centre=(0.0, 0.0, 4.0, 2.0, 0.3), scale=(1.4, 1.8, 0.6, 0.5, 0.5)),
+        optimisation=PARTICLENET.optimisation,
+        epochs=15,
         score="",
         baseline="own_features",
     ),

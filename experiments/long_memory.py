@@ -7,13 +7,16 @@
     zoo train memory_rnn_relu       1.000, 1.000     rectifiers, begun as the identity
     zoo train memory_lstm           1.000, 1.000
     zoo train memory_gru            1.000, 1.000
-    zoo train memory_words          0.250 on validation, seed 0: chance; 5 minutes
+    zoo train memory_words          0.467 on validation, seed 0; 6 minutes
     zoo over lag memory_window memory_rnn memory_rnn_orthogonal memory_rnn_relu memory_lstm memory_gru
     zoo over gradient memory_window memory_rnn memory_rnn_orthogonal memory_rnn_relu memory_lstm memory_gru
 
 The window is right half of the time at a lag of 11, and by chance beyond 16. After training (seed 0) the gradient of
-the plain cell has shrunk a hundredfold 70 steps back, that of the rectified cell has grown 100,000-fold. The story told
-in characters was not learnt in five minutes. Measured with one CPU core to each training, JAX 0.10.2, 2026-11-22.
+the plain cell has shrunk a hundredfold 70 steps back, that of the rectified cell has grown 100,000-fold. Of the texts
+in characters those that begin with the ball are answered (0.83 of them, on validation), the others hardly (0.31 to
+0.36, where chance is 0.25). One trial with slower decay of the learning rate learnt all of them in 1,000 steps, two
+with another seed or forget bias nothing in as many. Measured with one CPU core to each training, for the texts a shared
+one, JAX 0.10.2, 2026-11-22.
 """
 
 import dataclasses
@@ -41,6 +44,16 @@ def remembered_by(told: str, model: str, *options: str) -> Experiment:
     )
 
 
+WORDS = dataclasses.replace(
+    LSTM,
+    title="which colour is the ball? Read character by character, LSTM",
+    data="long_memory/words",
+    # With the learning rate and the clipping of the others a trial learnt nothing in 1,000 steps.
+    optimisation=dataclasses.replace(LSTM.optimisation, learning_rate=1.5e-3, clip=0.3),
+    epochs=4,
+    batch_size=32,
+)
+
 EXPERIMENTS = {
     "memory_window": remembered_by("dense layers on 16 steps", "window", "window=16", "widths=(64, 64)"),
     "memory_rnn": remembered_by("plain network", "rnn", "width=64", "start=normal"),
@@ -50,12 +63,13 @@ EXPERIMENTS = {
     ),
     "memory_lstm": LSTM,
     "memory_gru": remembered_by("GRU", "gru", "width=64"),
-    "memory_words": dataclasses.replace(
-        LSTM,
-        title="whose ball is which colour? A story, character by character, LSTM",
-        data="long_memory/words",
-        options=("width=96", "forget_bias=2.0"),
-        epochs=4,
+    "memory_words": WORDS,
+    "memory_words_attention": dataclasses.replace(
+        WORDS,
+        title="which colour is the ball? LSTM that looks back at every character by attention",
+        options=("width=64", "forget_bias=2.0", "readout=attention"),
+        optimisation=dataclasses.replace(WORDS.optimisation, learning_rate=3e-3, clip=1.0),
+        epochs=2,
     ),
 }
 

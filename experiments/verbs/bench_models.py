@@ -3,11 +3,15 @@
 A step is forward, loss, backward and SGD with momentum, in float32: ours is the step that `zoo train` compiles, state
 donated; PyTorch runs eagerly, channels last or contiguous, whichever is faster for the network. Both have all cores of
 this process and the same weights; they take turns, so that whatever else the machine does hits both, and the fastest
-turn counts, as other work can only add.
+turn counts, as other work can only add. Networks on graphs stand beside PyTorch Geometric's layers, on one graph of
+which each node has a class; it has its edges in a list or, where its layers take that and are faster, as a sparse
+matrix.
 """
 
+import contextlib
 import dataclasses
 import datetime
+import importlib.metadata
 import json
 import math
 import os
@@ -30,6 +34,17 @@ from zoo.errors import UserError, unknown
 from zoo.train.losses import cross_entropy
 from zoo.train.task import Batch
 from zoo_experiments.verbs.checks import require_at_least
+from zoo_experiments.verbs.graph_twins import (
+    EDGE_LAYOUTS,
+    GRAPH_TWINS,
+    POINT_TWINS,
+    as_tensors,
+    graph_twin,
+    load_geometric,
+    point_twin,
+    random_graph,
+    require_geometric,
+)
 from zoo_experiments.verbs.runs import machine, versions, warn, write_json
 from zoo_experiments.verbs.tables import Table
 from zoo_experiments.verbs.twins import TWINS, load_from_flax, require_torch, twin
@@ -40,6 +55,12 @@ if TYPE_CHECKING:
 STORE = Path(zoo_experiments.__file__).with_name("speed.json")
 BATCH_SIZE = 32
 
+# Names of the models that are measured: those on arrays, on graphs, on sets of points.
+MEASURED = (*TWINS, *GRAPH_TWINS, *POINT_TWINS)
+
+# As on a card: graphs, nodes and edges of each, channels of edges, channels of nodes.
+_GRAPH = (1, 10_000, 100_000, 0, 64)
+
 # Input shapes other than that on the card, where a step would take too long for a comparison.
 SHAPES: Mapping[str, tuple[int, ...]] = {
     "c4_convnet": (16, 64, 64, 1),
@@ -49,9 +70,17 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
     "d4_convnet": (8, 64, 64, 1),
     "d4_resnet": (4, 64, 64, 1),
     "d4_unet": (4, 64, 64, 1),
+    "deep_sets": (16, 128, 7),
+    "dgcnn": (16, 128, 7),
+    "gat": _GRAPH,
+    "gcn": _GRAPH,
+    "gin": _GRAPH,
+    "graphsage": _GRAPH,
     "gru": (64, 100, 32),
     "lstm": (64, 100, 32),
     "mobilenet_v2": (32, 96, 96, 3),
+    "particlenet": (16, 128, 7),
+    "particlenet_lite": (16, 128, 7),
     "resnet18": (32, 64, 64, 3),
     "resnet34": (32, 64, 64, 3),
     "resnet50": (16, 64, 64, 3),
@@ -67,7 +96,11 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 
 # Options other than those on the card, where its own would be too small for a comparison.
 _RECURRENT = {"width": 128, "layers": 2}
-OPTIONS: Mapping[str, Mapping[str, Any]] = {"gru": _RECURRENT, "lstm": _RECURRENT, "rnn": _RECURRENT}
+_OF_NODES = {"readout": "nodes", "width": 64, "layers": 2}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    **dict.fromkeys(("gru", "lstm", "rnn"), _RECURRENT),
+    **dict.fromkeys(GRAPH_TWINS, _OF_NODES),
+}
 
 # Why a step of ours takes more than `SLOW` times PyTorch's: name → what was found, shown in the table.
 SLOW = 1.3
@@ -76,20 +109,22 @@ REASONS: Mapping[str, str] = {
     "c4_convnet": "two thirds in XLA's convolutions, which reach 50 to 70 GFLOP/s on 32 to 64 channels",
     "c4_unet": "6 tenths in XLA's convolutions of 16 to 192 channels, a third in passes over memory",
     "conv3d": "XLA has no fast convolution of volumes; they are products of copies, which take half of the step",
-    "conv_lstm": "not yet looked into",
+    "conv_lstm": "4 tenths in the loop's convolutions and their gradients, a third in passes over memory",
     "convnet": "6 tenths in XLA's convolutions, which reach 60 to 70 GFLOP/s on 32 to 64 channels",
     "d4_convnet": "batch 8: 6 tenths in XLA's convolutions, a third in passes over memory",
     "d4_resnet": "batch 4: XLA's convolutions take half, passes over memory (normalisation, poses of kernels) 4 tenths",
     "d4_unet": "6 tenths in XLA's convolutions of 48 to 192 channels, a third in passes over memory",
     "deepmerge": "3 to 32 channels: passes over memory (pools, dropout) take half, XLA's convolutions a third",
     "fcn": "half in XLA's convolutions of 16 to 64 channels, 4 tenths in passes over memory (normalisation, pools)",
-    "gru": "the gates are cut out of one product at every step: one for each took a fifth off a trial's gradient",
-    "lstm": "the gates are cut out of one product at every step: one for each took a third off a trial's forward pass",
+    "gru": "memory that is allocated anew at every step takes a sixth of it",
+    "lstm": "memory that is allocated anew at every step takes a quarter of a layer's gradient",
     "mobilenet_v2": "depthwise convolutions and normalisation, passes over memory for XLA, take two thirds",
     "segnet": "XLA's convolutions of 16 to 128 channels, and passes over memory (switches), take 45 % each",
     "unet": "half in XLA's convolutions of 16 to 128 channels, a third in passes over memory",
     "unet3d": "XLA has no fast convolution of volumes; they are products of copies, and passes over memory a third",
 }
+
+Step = Callable[[], None]
 
 # Quick steps are repeated until a turn lasts this long.
 _TURN_SECONDS = 0.05
@@ -101,10 +136,11 @@ class Row:
 
     Attributes:
         model: its name.
-        shape: of the input, (B, …, C).
+        shape: of the input, (B, …, C), or numbers of graphs, nodes, edges and channels as on a card.
         ours: time of one training step in ms.
         theirs: that of its twin.
-        layout: of PyTorch's tensors, the faster one: `"contiguous"` or `"channels_last"`.
+        layout: of PyTorch's tensors, the faster one: `"contiguous"` or `"channels_last"`; of edges `"list"` or
+            `"sparse"`.
     """
 
     model: str
@@ -125,7 +161,7 @@ def input_shape(name: str) -> tuple[int, ...]:
 
 
 def bench_models(
-    names: Sequence[str] = TWINS,
+    names: Sequence[str] = MEASURED,
     *,
     steps: int = 10,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -133,8 +169,10 @@ def bench_models(
 ) -> list[Row]:
     """Time training steps of models and of their twins, one model after the other; says on standard error which.
 
+    Without PyTorch Geometric models on graphs are left out, which is said there too.
+
     Args:
-        names: names of models; the full-size variant of each is measured, or that of `OPTIONS`, with 10 outputs where
+        names: of `MEASURED`; the full-size variant of each is measured, or that of `OPTIONS`, with 10 outputs where
             its card leaves the number open and 2 where it has a single one.
         steps: turns each takes after warming up; a turn is one step, or as many as 50 ms hold.
         shapes: name → shape of the inputs, instead of `input_shape`.
@@ -142,11 +180,12 @@ def bench_models(
 
     Raises:
         UnknownName: no such model has a twin.
-        UserError: no step to time, PyTorch is not installed, or JAX computes on an accelerator.
+        UserError: no step to time, PyTorch, or PyTorch Geometric for all that is asked for, is not installed, or JAX
+            computes on an accelerator.
     """
     for name in names:
-        if name not in TWINS:
-            raise unknown("model with a twin in PyTorch", name, TWINS)
+        if name not in MEASURED:
+            raise unknown("model with a twin in PyTorch", name, MEASURED)
     require_at_least("steps", steps, 1)
     require_torch().set_num_threads(_threads())
     if jax.default_backend() != "cpu":
@@ -154,28 +193,33 @@ def bench_models(
             f"`zoo bench models` compares on the CPU, and JAX runs on {jax.default_backend()}: set JAX_PLATFORMS=cpu."
         )
     rows = []
-    for name in names:
+    for name in _possible(names):
         shape = (shapes or {}).get(name) or input_shape(name)
-        warn(f"{name}, {_as_text(shape)} …")
+        warn(f"{name}, {_as_text(name, shape)} …")
         rows.append(row := _bench(name, shape, steps, options or {}))
         warn(f"  {row.ours:.3g} ms, PyTorch ({row.layout}) {row.theirs:.3g} ms")
     return rows
+
+
+def _possible(names: Sequence[str]) -> Sequence[str]:
+    """`names` without models on graphs where there is no PyTorch Geometric."""
+    try:
+        if set(names) & set(GRAPH_TWINS):
+            require_geometric()
+    except UserError as error:
+        others = [name for name in names if name not in GRAPH_TWINS]
+        if not others:
+            raise
+        warn(f"Left out: {', '.join(name for name in names if name in GRAPH_TWINS)}. {error}")
+        return others
+    return names
 
 
 def _bench(name: str, shape: tuple[int, ...], steps: int, options: Mapping[str, Any]) -> Row:
     outputs = zoo.options(name)["num_classes"]
     classes = 10 if outputs is None else max(outputs, 2)
     model = zoo.create(name, **{"num_classes": classes, **OPTIONS.get(name, {}), **options})
-    draw = np.random.default_rng(0)
-    images = draw.normal(size=shape).astype(np.float32)
-    labels = draw.integers(0, model.num_classes, shape[:-1] if zoo.card(name).outputs == "pixels" else shape[:1])
-
-    state = train.create_state(model, images[:1], optax.sgd(0.01, momentum=0.9), jax.random.key(0))
-    net = twin(model, shape)
-    load_from_flax(net, model, state.variables, shape)
-    ours = _our_step(model, state, images, labels)
-    del state
-    theirs = {layout: _their_step(net, images, labels, layout) for layout in _layouts(shape)}
+    ours, theirs = (_graph_steps if name in GRAPH_TWINS else _array_steps)(name, model, shape)
     first = {}
     for layout, prepare in theirs.items():
         # One network, put into either layout: two would need twice the memory.
@@ -196,11 +240,44 @@ def _bench(name: str, shape: tuple[int, ...], steps: int, options: Mapping[str, 
     return Row(name, shape, 1e3 * min(times["ours"]), 1e3 * min(times["theirs"]), layout)
 
 
-def _our_step(model: nn.Module, state: train.State, images: np.ndarray, labels: np.ndarray) -> Callable[[], None]:
+def _array_steps(name: str, model: nn.Module, shape: tuple[int, ...]) -> tuple[Step, dict[str, Callable[[], Step]]]:
+    """Our step and, by layout, functions that prepare the twin's."""
+    draw = np.random.default_rng(0)
+    images = draw.normal(size=shape).astype(np.float32)
+    labels = draw.integers(0, model.num_classes, shape[:-1] if zoo.card(name).outputs == "pixels" else shape[:1])
+    state = _state(model, images[:1])
+    net = (point_twin if name in POINT_TWINS else twin)(model, shape)
+    load_from_flax(net, model, state.variables, shape)
+    theirs = {layout: _their_step(net, images, labels, layout) for layout in _layouts(shape)}
+    return _our_step(model, state, {"image": images, "label": labels}), theirs
+
+
+def _graph_steps(name: str, model: nn.Module, shape: tuple[int, ...]) -> tuple[Step, dict[str, Callable[[], Step]]]:
+    """As `_array_steps`, of a class for each node."""
+    draw = np.random.default_rng(0)
+    graph = random_graph(draw, shape)
+    labels = draw.integers(0, model.num_classes, len(graph.nodes) if model.readout == "nodes" else shape[0])
+    state = _state(model, graph)
+    net = graph_twin(model, shape[-1])
+    load_geometric(net, model, state.variables)
+    # All graphs count, which training is told of each of them.
+    batch = {"image": graph, "label": labels, "mask": np.ones(shape[0], np.float32)}
+    theirs = {}
+    for layout in EDGE_LAYOUTS[name]:
+        inputs = as_tensors(graph, sparse=layout == "sparse")
+        theirs[layout] = lambda inputs=inputs: _descent(net, inputs, labels)
+    return _our_step(model, state, batch), theirs
+
+
+def _state(model: nn.Module, inputs: Any) -> train.State:
+    return train.create_state(model, inputs, optax.sgd(0.01, momentum=0.9), jax.random.key(0))
+
+
+def _our_step(model: nn.Module, state: train.State, batch: Mapping[str, Any]) -> Step:
     # Nothing is counted but the loss, as in the twin.
     task = dataclasses.replace(train.classification(), loss=_mean_cross_entropy, metrics=lambda outputs, batch: {})
     parallel = train.parallelise(train.make_step(train.update_fn(model, task, optax.sgd(0.01, momentum=0.9))))
-    batch = parallel.split({"image": images, "label": labels.astype(np.int32)})
+    batch = parallel.split({**batch, "label": batch["label"].astype(np.int32)})
     held = [parallel.place(state)]
 
     def step() -> None:
@@ -216,38 +293,42 @@ def _mean_cross_entropy(logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax
     return values, jnp.ones_like(values)
 
 
-def _their_step(
-    net: "torch.nn.Module", images: np.ndarray, labels: np.ndarray, layout: str
-) -> Callable[[], Callable[[], None]]:
+def _their_step(net: "torch.nn.Module", images: np.ndarray, labels: np.ndarray, layout: str) -> Callable[[], Step]:
     """A function that puts the network into a layout, with a new optimiser, and returns its step."""
     torch = require_torch()
     last = {4: torch.channels_last, 5: torch.channels_last_3d}
     form = last[images.ndim] if layout == "channels_last" else torch.contiguous_format
 
-    def prepare() -> Callable[[], None]:
+    def prepare() -> Step:
         for parameter in net.train().parameters():
             # Kernels of group convolutions have more axes than their images, and no such layout.
             if parameter.ndim == images.ndim:
                 parameter.data = parameter.data.contiguous(memory_format=form)
         inputs = torch.from_numpy(np.moveaxis(images, -1, 1).copy()).contiguous(memory_format=form)
-        targets = torch.from_numpy(labels).long()
-        optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-
-        def step() -> None:
-            optimiser.zero_grad(set_to_none=True)
-            torch.nn.functional.cross_entropy(net(inputs), targets).backward()
-            optimiser.step()
-
-        return step
+        return _descent(net, (inputs,), labels)
 
     return prepare
+
+
+def _descent(net: "torch.nn.Module", inputs: Sequence[Any], labels: np.ndarray) -> Step:
+    """One step of a network that takes `inputs`, with a new optimiser."""
+    torch = require_torch()
+    targets = torch.from_numpy(labels).long()
+    optimiser = torch.optim.SGD(net.train().parameters(), lr=0.01, momentum=0.9)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(net(*inputs), targets).backward()
+        optimiser.step()
+
+    return step
 
 
 def _layouts(shape: tuple[int, ...]) -> tuple[str, ...]:
     return ("contiguous", "channels_last") if len(shape) > 3 else ("contiguous",)
 
 
-def _seconds(step: Callable[[], None], repeats: int = 1) -> float:
+def _seconds(step: Step, repeats: int = 1) -> float:
     begun = time.perf_counter()
     for _ in range(repeats):
         step()
@@ -281,23 +362,26 @@ def keep(rows: Sequence[Row], path: Path = STORE) -> None:
     made, old = _made_on(), stored(path)
     new = {row.model: dataclasses.asdict(row) for row in rows}
     others = {row["model"]: row for row in old.get("rows", []) if row["model"] not in new}
-    if others and {key: old[key] for key in made} != made:
+    # A package that was not there then was needed by none of the rows.
+    used = {**old["versions"], **made["versions"]} if others else made["versions"]
+    if others and (old["machine"] != made["machine"] or {**used, **old["versions"]} != used):
         raise UserError(
             f"{path} holds {', '.join(others)}, measured elsewhere or with other versions ({old['machine']}, "
             f"{old['versions']}; here {made['machine']}, {made['versions']}): measure all models, or give another "
             "--out."
         )
     found = {**others, **new}
-    write_json(path, {**made, "date": str(datetime.date.today()), "rows": [found[n] for n in TWINS if n in found]})
+    rows = [found[name] for name in MEASURED if name in found]
+    write_json(path, {**made, "versions": used, "date": str(datetime.date.today()), "rows": rows})
 
 
 def _made_on() -> dict[str, Any]:
     packages = versions()
     used = {name: packages[name] for name in ("python", "jax", "flax")}
-    return {
-        "machine": {**machine(), "cpu": _cpu(), "threads": _threads()},
-        "versions": {**used, "torch": require_torch().__version__},
-    }
+    used["torch"] = require_torch().__version__
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        used["torch_geometric"] = importlib.metadata.version("torch_geometric")
+    return {"machine": {**machine(), "cpu": _cpu(), "threads": _threads()}, "versions": used}
 
 
 def read_rows(path: Path = STORE) -> list[Row]:
@@ -315,7 +399,7 @@ def rows_table(rows: Sequence[Row], *, links: bool = False, reasons: Mapping[str
     cells = [
         (
             f"`{row.model}`" if links else row.model,
-            _as_text(row.shape),
+            _as_text(row.model, row.shape),
             f"{row.ours:.3g}" if row.ours < 100 else f"{row.ours:.0f}",
             f"{row.theirs:.3g}" if row.theirs < 100 else f"{row.theirs:.0f}",
             f"{row.ratio:.2f}",
@@ -337,10 +421,14 @@ def speed_table(path: Path = STORE, *, links: bool = False) -> Table:
     made, used = entry["machine"], entry["versions"]
     note = (
         f"{made['cpu']}, {made['threads']} cores; JAX {used['jax']}, PyTorch {used['torch']}, "
-        f"Python {used['python']}; {entry['date']}."
+        + (f"PyTorch Geometric {used['torch_geometric']}, " if "torch_geometric" in used else "")
+        + f"Python {used['python']}; {entry['date']}."
     )
     return dataclasses.replace(rows_table(read_rows(path), links=links), note=note)
 
 
-def _as_text(shape: tuple[int, ...]) -> str:
+def _as_text(name: str, shape: tuple[int, ...]) -> str:
+    if name in GRAPH_TWINS:
+        graphs, size, edges, _, channels = shape
+        return f"{graphs}×{size}×{channels}, {edges} edges"
     return "×".join(map(str, shape))

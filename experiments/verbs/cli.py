@@ -616,9 +616,8 @@ def bench(arguments: list[str]) -> None:
 
 
 def _bench_models(arguments: list[str]) -> None:
-    from zoo_experiments.verbs.bench_models import STORE, bench_models, keep, rows_table
+    from zoo_experiments.verbs.bench_models import MEASURED, STORE, bench_models, keep, rows_table
     from zoo_experiments.verbs.tables import show
-    from zoo_experiments.verbs.twins import TWINS
 
     @dataclass(frozen=True)
     class BenchModels:
@@ -642,7 +641,7 @@ def _bench_models(arguments: list[str]) -> None:
     if not options.out.parent.is_dir():
         raise UserError(f"There is no folder {options.out.parent} to write {options.out.name} into: make it first.")
     _compile_cache()
-    rows = bench_models(options.only or TWINS, steps=options.steps)
+    rows = bench_models(options.only or MEASURED, steps=options.steps)
     show(rows_table(rows))
     if options.keep:
         keep(rows, options.out)

@@ -7,7 +7,6 @@ but training rows that count is used to fit; rows of padding are 0.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,23 @@ from scipy.sparse.linalg import splu
 from zoo.errors import UserError
 from zoo_experiments.verbs.baselines import FLOOR, FOLDS, classify, few_threads, regress, sklearn, standardised
 from zoo_experiments.verbs.experiment import Setup
+from zoo_experiments.verbs.graph_features import (
+    Arrays,
+    around_edges,
+    around_nodes,
+    bags,
+    counted_degrees,
+    degrees,
+    either,
+    graphs_of,
+    of_all_edges,
+    of_edges,
+    of_pairs,
+    of_set,
+    propagated_twice,
+    stacked,
+    with_ends,
+)
 
 # Training rows that are used: twice as many gain half a per cent on `coauthors`, and take twice as long.
 SAMPLED = 50_000
@@ -68,7 +84,7 @@ def set_features(made: Setup) -> Predicted:
     """The class or numbers of a set of points from what its channels are like as a whole.
 
     Their number, and of each channel sum, mean, standard deviation, largest value and percentiles; of the coordinates
-    in `COORDINATES` also the eigenvalues of their weighted covariance, largest first.
+    in `graph_features.COORDINATES` also the eigenvalues of their weighted covariance, largest first.
 
     Raises:
         UserError: anything but a truth about each set of points.

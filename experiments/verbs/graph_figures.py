@@ -7,10 +7,8 @@ class, it makes the rim, so that a mistake has two colours.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import networkx
 import numpy as np
 import scipy.stats
 from matplotlib.axes import Axes
@@ -21,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from zoo_experiments.verbs.figures import BLUE, DIVERGING, GREY, NORMAL, SEQUENTIAL, SMALL, VERMILION, dress, new_figure
+from zoo_experiments.verbs.graph_layouts import Drawing, principal
 from zoo_experiments.verbs.score_figures import COLOURS
 
 CLASS_COLOURS = (*COLOURS, "#000000", "#F0E442")

@@ -9,8 +9,9 @@ import numpy as np
 
 from zoo import taps, train
 from zoo_datasets.loading.records import ArraySource
-from zoo_experiments.verbs import figures, graph_figures, score_figures
+from zoo_experiments.verbs import figures, graph_figures, graph_layouts, score_figures
 from zoo_experiments.verbs.experiment import Setup
+from zoo_experiments.verbs.graph_layouts import Drawing
 from zoo_experiments.verbs.graph_scores import counted, standardised_errors
 
 SHOWN = 8
@@ -94,12 +95,12 @@ def _tags(source: ArraySource) -> np.ndarray | None:
 
 def _drawing(
     source: ArraySource, record: int, *, positions: np.ndarray | None = None, nodes: np.ndarray | None = None
-) -> graph_figures.Drawing:
+) -> Drawing:
     """A whole graph, its nodes coloured by `nodes`."""
     count, edges = (int(source.arrays[name][record]) for name in ("n_node", "n_edge"))
     senders, receivers = (source.arrays[name][record, :edges] for name in ("senders", "receivers"))
-    places = graph_figures.layout(senders, receivers, count, positions=positions)
-    return graph_figures.Drawing(senders, receivers, places, None if nodes is None else nodes[:count])
+    places = graph_layouts.layout(senders, receivers, count, positions=positions)
+    return Drawing(senders, receivers, places, None if nodes is None else nodes[:count])
 
 
 def _classes_of_rows(made: Setup, source: ArraySource, raw: np.ndarray) -> dict[str, figures.Figure]:
@@ -150,7 +151,7 @@ def _examples(made: Setup, source: ArraySource, raw: np.ndarray) -> figures.Figu
     truth = np.where(there, source.arrays["label"], -1)
     if made.outputs.rows == "edge":
         return _labelled_edges(made, source, predicted, truth)
-    if source.arrays["n_node"][0] <= graph_figures.MANY:
+    if source.arrays["n_node"][0] <= graph_layouts.MANY:
         whole = [_drawing(source, i, nodes=predicted[i]) for i in range(min(len(source), 4))]
         drawings = [_with_truth(drawing, truth[i, : len(drawing.places)]) for i, drawing in enumerate(whole)]
         return graph_figures.graphs(drawings, [f"record {i}" for i in range(len(whole))], class_names=made.class_names)
@@ -163,17 +164,15 @@ def _examples(made: Setup, source: ArraySource, raw: np.ndarray) -> figures.Figu
     senders, receivers = (source.arrays[name][0, :edges] for name in ("senders", "receivers"))
     drawings, titles = [], []
     for node in chosen:
-        kept, _, near_senders, near_receivers = graph_figures.around(senders, receivers, int(node), most=DRAWN)
-        places = graph_figures.layout(near_senders, near_receivers, len(kept))
-        drawings.append(
-            graph_figures.Drawing(near_senders, near_receivers, places, predicted[0, kept], true_nodes=truth[0, kept])
-        )
+        kept, _, near_senders, near_receivers = graph_layouts.around(senders, receivers, int(node), most=DRAWN)
+        places = graph_layouts.layout(near_senders, near_receivers, len(kept))
+        drawings.append(Drawing(near_senders, near_receivers, places, predicted[0, kept], true_nodes=truth[0, kept]))
         titles.append(f"around node {node}\nprobability of its true class {p[node, truth[0, node]]:.2f}")
     return graph_figures.graphs(drawings, titles, class_names=made.class_names, columns=2)
 
 
-def _with_truth(drawing: graph_figures.Drawing, truth: np.ndarray) -> graph_figures.Drawing:
-    return graph_figures.Drawing(drawing.senders, drawing.receivers, drawing.places, drawing.nodes, true_nodes=truth)
+def _with_truth(drawing: Drawing, truth: np.ndarray) -> Drawing:
+    return Drawing(drawing.senders, drawing.receivers, drawing.places, drawing.nodes, true_nodes=truth)
 
 
 def _labelled_edges(made: Setup, source: ArraySource, predicted: np.ndarray, truth: np.ndarray) -> figures.Figure:
@@ -185,10 +184,8 @@ def _labelled_edges(made: Setup, source: ArraySource, predicted: np.ndarray, tru
         # The commonest class would hide the others, and pull all nodes together.
         rare = there & ((truth[i] != common) | (predicted[i] != common))
         senders, receivers = (source.arrays[name][i][rare] for name in ("senders", "receivers"))
-        places = graph_figures.layout(senders, receivers, int(source.arrays["n_node"][i]))
-        drawings.append(
-            graph_figures.Drawing(senders, receivers, places, edges=predicted[i][rare], true_edges=truth[i][rare])
-        )
+        places = graph_layouts.layout(senders, receivers, int(source.arrays["n_node"][i]))
+        drawings.append(Drawing(senders, receivers, places, edges=predicted[i][rare], true_edges=truth[i][rare]))
     titles = [f"record {i}, without edges rightly given “{made.class_names[common]}”" for i in range(len(drawings))]
     return graph_figures.graphs(drawings, titles, edge_names=made.class_names, columns=2)
 
@@ -235,7 +232,7 @@ def _embedding(
 def _attention(made: Setup, variables: Mapping[str, Any], source: ArraySource) -> dict[str, figures.Figure]:
     """What the nodes of the first graph take from each other in the first layer, where there is attention."""
     layers = [name for name in taps.names(made.model, made.example) if re.fullmatch(r"layer\d+/weights", name)]
-    if not layers or source.arrays["n_node"][0] > graph_figures.MANY:
+    if not layers or source.arrays["n_node"][0] > graph_layouts.MANY:
         return {}
     one = source.part(np.arange(1))
     weights = _read(made, variables, one, layers[0])

@@ -1,6 +1,7 @@
 """`zoo over`: several networks on sequences against time, steps seen, a property, or their gradient over the lag."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo_experiments.verbs import figures, sequence_figures
+from zoo_experiments.verbs.experiment import Experiment
+from zoo_experiments.verbs.explaining import described
 from zoo_experiments.verbs.runs import Run
 from zoo_experiments.verbs.sequence_reporting import by_step, grid_of_times, lag_line, score_line
 from zoo_experiments.verbs.sequence_scores import (
@@ -54,15 +57,19 @@ def compare_over(quantity: str, runs: Sequence[Run], *, split: str, out: Path) -
         writer.writerow(["run", quantity, "value", "low", "high"])
         for name, line in lines.items():
             writer.writerows([name, *(f"{number:.6g}" for number in point)] for point in zip(*line, strict=True))
-    figure = drawn(quantity, lines, label, chance=_chance(quantity, runs))
+    told = {told_times(run.experiment) for run in runs}
+    times = told.pop() if len(told) == 1 else "time"
+    figure = drawn(quantity, lines, label, chance=_chance(quantity, runs), times=times)
     figure.savefig(out / f"over_{quantity}.png", dpi=130)
     return out / f"over_{quantity}.png"
 
 
-def drawn(quantity: str, lines: Mapping[str, Line], label: str, *, chance: float | None) -> figures.Figure:
-    """The figure of some lines."""
+def drawn(
+    quantity: str, lines: Mapping[str, Line], label: str, *, chance: float | None, times: str = "time"
+) -> figures.Figure:
+    """The figure of some lines; `times` is what the times are, with their unit."""
     x_label = {
-        "time": "time",
+        "time": times,
         "step": "steps seen",
         "gradient": "steps before the last",
         "certainty": "share kept, the most certain first",
@@ -113,6 +120,13 @@ def _lines(quantity: str, run: Run, split: str) -> tuple[dict[str, Line], str]:
     dropped = dropout_probabilities(made, variables, source).mean(0)
     by = {", as trained": plain, ", units dropped": dropped}
     return {told: shares_kept(p.argmax(1) == labels, entropy(p)) for told, p in by.items()}, "accuracy"
+
+
+def told_times(experiment: Experiment) -> str:
+    """What the data set says of its times, as in "days since the trigger"; "time" where it says nothing."""
+    about = described(experiment)
+    found = re.search(r"\btimes: ([^,;.(]+)", about.units) if about is not None else None
+    return found[1].strip() if found else "time"
 
 
 def _chance(quantity: str, runs: Sequence[Run]) -> float | None:

@@ -8,12 +8,11 @@ import pytest
 
 from zoo.errors import UserError
 from zoo_datasets.loading.records import ArraySource
-from zoo_experiments.verbs import baselines, graph_baselines
+from zoo_experiments.verbs import baselines, graph_baselines, graph_features
 from zoo_experiments.verbs.baselines import FLOOR
 from zoo_experiments.verbs.graph_baselines import (
     BASELINES,
     HELD_OUT,
-    PERCENTILES,
     SPREADING,
     bag_of_degrees,
     bag_of_tags,
@@ -23,6 +22,7 @@ from zoo_experiments.verbs.graph_baselines import (
     own_features,
     set_features,
 )
+from zoo_experiments.verbs.graph_features import PERCENTILES
 
 COUNTS = {"nodes": "n_node", "senders": "n_edge", "pairs": "n_pair", "points": "n_point"}
 
@@ -206,7 +206,7 @@ def test_bags_by_hand():
     empty = {"nodes": np.zeros((0, 2), np.float32), **both_ways([])}
     arrays = stacked([graph, empty], room=1).arrays
     expected = [[1, 2, 1 / 3, 2 / 3, 3, 4], [0, 0, 0, 0, 0, 0]]
-    np.testing.assert_allclose(graph_baselines._bags(arrays), expected)
+    np.testing.assert_allclose(graph_features.bags(arrays), expected)
 
 
 def test_the_majority_is_the_share_of_the_training_graphs():
@@ -243,25 +243,25 @@ def test_bags_of_degrees_cannot_tell_two_rings_from_one_and_can_tell_a_star_from
 def test_more_neighbours_than_any_training_node_has_count_as_the_most():
     """Five leaves of a star where training knows three neighbours at most, and a triangle with three nodes alone."""
     graphs = [of_edges([(0, i) for i in range(1, 6)], 0), of_edges(ring(0, 1, 2), 0)]
-    found = graph_baselines._counted_degrees(stacked(graphs, room=1).arrays, 3)
+    found = graph_features.counted_degrees(stacked(graphs, room=1).arrays, 3)
     np.testing.assert_array_equal(found, [[0, 5, 0, 1, 6, 10], [3, 0, 3, 0, 6, 6]])
 
 
 def test_sets_are_described_by_hand():
     points = np.array([[0, 0, 0, 1], [2, 0, 0, 1], [0, 4, 0, 0], [0, -4, 0, 0]], float)
-    found = graph_baselines._of_set(points, ["x", "y", "z", "charge"])
+    found = graph_features.of_set(points, ["x", "y", "z", "charge"])
     per_channel = [points.sum(0), points.mean(0), points.std(0), points.max(0)]
     ranks = [np.percentile(points[:, c], PERCENTILES) for c in range(4)]
     np.testing.assert_allclose(found[:-3], np.concatenate([[4], *per_channel, np.stack(ranks, axis=1).ravel()]))
     # Points without charge weigh nothing: two at a distance of 2, variance 1 along x.
     np.testing.assert_allclose(found[-3:], [1, 0, 0], atol=1e-12)
-    unweighed = graph_baselines._of_set(points[:, :3], ["x", "y", "z"])
+    unweighed = graph_features.of_set(points[:, :3], ["x", "y", "z"])
     np.testing.assert_allclose(unweighed[-3:], [8, 0.75, 0], atol=1e-12)
     # Where nothing has charge all points weigh alike; what is not named is no coordinate.
-    dark = graph_baselines._of_set(points * [1, 1, 1, 0], ["x", "y", "z", "charge"])
+    dark = graph_features.of_set(points * [1, 1, 1, 0], ["x", "y", "z", "charge"])
     np.testing.assert_allclose(dark[-3:], [8, 0.75, 0], atol=1e-12)
-    assert len(graph_baselines._of_set(points, ["a", "b", "c", "d"])) == len(found) - 3
-    assert not graph_baselines._of_set(points[:0], ["x", "y", "z", "charge"]).any()
+    assert len(graph_features.of_set(points, ["a", "b", "c", "d"])) == len(found) - 3
+    assert not graph_features.of_set(points[:0], ["x", "y", "z", "charge"]).any()
 
 
 def test_shapes_of_sets_do_not_know_directions_and_order():
@@ -269,9 +269,9 @@ def test_shapes_of_sets_do_not_know_directions_and_order():
     points, names = random.normal(size=(9, 4)) * [3, 2, 1, 1] + [0, 0, 0, 4], ["x", "y", "z", "charge"]
     turned = points.copy()
     turned[:, :3] = points[:, :3] @ np.linalg.qr(random.normal(size=(3, 3)))[0] + [1, 2, 3]
-    shape = graph_baselines._of_set(points, names)
-    np.testing.assert_allclose(graph_baselines._of_set(turned, names)[-3:], shape[-3:], rtol=1e-12)
-    np.testing.assert_allclose(graph_baselines._of_set(points[::-1], names), shape, rtol=1e-12)
+    shape = graph_features.of_set(points, names)
+    np.testing.assert_allclose(graph_features.of_set(turned, names)[-3:], shape[-3:], rtol=1e-12)
+    np.testing.assert_allclose(graph_features.of_set(points[::-1], names), shape, rtol=1e-12)
 
 
 def test_wide_sets_are_told_from_narrow_ones():
@@ -331,9 +331,9 @@ def test_edges_may_be_told_by_their_ends_alone():
 
 def test_around_a_node_is_what_a_slow_loop_finds():
     (record,) = drawn(1, "node", 3)
-    (graph,) = graph_baselines.graphs_of(stacked([record], room=2, rubbish=1).arrays)
+    (graph,) = graph_features.graphs_of(stacked([record], room=2, rubbish=1).arrays)
     middle = np.array([0.5, -0.5])
-    found = graph_baselines._around_nodes(graph, middle)
+    found = graph_features.around_nodes(graph, middle)
     nodes = record["nodes"].astype(float)
     arriving = [np.flatnonzero(record["receivers"] == i) for i in range(len(nodes))]
 
@@ -353,13 +353,13 @@ def test_around_a_node_is_what_a_slow_loop_finds():
             *np.log10(1 + (10 ** (nodes[senders] - middle)).sum(0)),
         ]
         np.testing.assert_allclose(found[i], expected, rtol=1e-9)
-    np.testing.assert_array_equal(graph_baselines._around_nodes(graph), found[:, :9])
+    np.testing.assert_array_equal(graph_features.around_nodes(graph), found[:, :9])
 
 
 def test_around_an_edge_is_what_a_slow_loop_finds():
     (record,) = drawn(1, "edge", 4)
-    (graph,) = graph_baselines.graphs_of(stacked([record], room=2, rubbish=1).arrays)
-    found = graph_baselines._around_edges(graph, 2)
+    (graph,) = graph_features.graphs_of(stacked([record], room=2, rubbish=1).arrays)
+    found = graph_features.around_edges(graph, 2)
     n, kind = len(record["nodes"]), record["edge_type"]
     weights = np.column_stack([np.ones(len(kind)), record["edges"]])
     for e, (s, r) in enumerate(zip(record["senders"], record["receivers"], strict=True)):
@@ -376,12 +376,12 @@ def test_around_an_edge_is_what_a_slow_loop_finds():
 
 def test_propagated_twice_is_the_formula():
     (record,) = drawn(1, "node", 5)
-    (graph,) = graph_baselines.graphs_of(stacked([record]).arrays)
+    (graph,) = graph_features.graphs_of(stacked([record]).arrays)
     n = len(record["nodes"])
     around = np.eye(n)
     around[record["senders"], record["receivers"]] = around[record["receivers"], record["senders"]] = 1
     step = around / np.sqrt(np.outer(around.sum(0), around.sum(0)))
-    np.testing.assert_allclose(graph_baselines._propagated_twice(graph), step @ step @ record["nodes"], rtol=1e-6)
+    np.testing.assert_allclose(graph_features.propagated_twice(graph), step @ step @ record["nodes"], rtol=1e-6)
 
 
 def haloes(count, seed, noise=0.02):
@@ -561,7 +561,7 @@ def asked(pairs, edges=SQUARE, labels=None):
 
 def test_common_neighbours_by_hand():
     """Nodes 0 and 2 share 1 (two neighbours) and 3 (three); 1 and 3 share 0 and 2, which have two each."""
-    found = graph_baselines._of_pairs(stacked([asked([(0, 2), (1, 3), (0, 4), (0, 1), (2, 2)])], rows="pair").arrays)
+    found = graph_features.of_pairs(stacked([asked([(0, 2), (1, 3), (0, 4), (0, 1), (2, 2)])], rows="pair").arrays)
     two, three = 1 / np.log(2), 1 / np.log(3)
     expected = [
         [2, two + three, 1],
@@ -577,7 +577,7 @@ def test_common_neighbours_by_hand():
 def test_an_edge_between_the_two_themselves_says_nothing(pair):
     without = [edge for edge in SQUARE if set(edge) != set(pair)]
     tables = [
-        graph_baselines._of_pairs(stacked([asked([pair, pair[::-1]], edges)], rows="pair").arrays)
+        graph_features.of_pairs(stacked([asked([pair, pair[::-1]], edges)], rows="pair").arrays)
         for edges in (without, [*without, pair])
     ]
     np.testing.assert_array_equal(*tables)
@@ -587,7 +587,7 @@ def test_an_edge_between_the_two_themselves_says_nothing(pair):
 def test_a_loop_joins_nobody():
     record = asked(list(itertools.combinations(range(5), 2)))
     looped = {**record, **{name: np.append(record[name], [0, 3]).astype(np.int32) for name in ("senders", "receivers")}}
-    tables = [graph_baselines._of_pairs(stacked([one], rows="pair").arrays) for one in (record, looped)]
+    tables = [graph_features.of_pairs(stacked([one], rows="pair").arrays) for one in (record, looped)]
     np.testing.assert_array_equal(*tables)
 
 

@@ -12,7 +12,8 @@ from matplotlib.text import Text
 from scipy import stats
 
 from zoo_experiments.verbs import figures, graph_figures
-from zoo_experiments.verbs.graph_figures import CLASS_COLOURS, UNKNOWN, Drawing, around, layout
+from zoo_experiments.verbs.graph_figures import CLASS_COLOURS, UNKNOWN
+from zoo_experiments.verbs.graph_layouts import Drawing, around, layout
 
 RANDOM = np.random.default_rng(0)
 # A ring of six with one node beside, and a pair; each edge in both directions.

@@ -1,12 +1,14 @@
 """`zoo over` and `zoo sample` on tiny networks trained on own sequences."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 
+from zoo_experiments import experiments
 from zoo_experiments.verbs import sequence_figures
-from zoo_experiments.verbs.over import drawn
+from zoo_experiments.verbs.over import drawn, told_times
 from zoo_experiments.verbs.runs import open_run
 from zoo_experiments.verbs.sequence_reporting import by_step, lag_line
 from zoo_experiments.verbs.sequence_scores import dropout_probabilities, entropy
@@ -69,6 +71,17 @@ def test_what_a_run_has_not_is_refused(zoo, runs, tmp_path, quantity, run, told)
     assert outcome.code == 2
     assert told in outcome.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [("light_curves", "days since the trigger"), ("spcc", "days since the trigger"), ("series.npz", "time")],
+)
+def test_the_axis_of_times_says_what_the_data_set_says(data, told):
+    assert told_times(dataclasses.replace(experiments()["light_curves"], data=data)) == told
+    line = (np.arange(3.0), np.ones(3), np.ones(3), np.ones(3))
+    figure = drawn("time", {"network": line}, "accuracy", chance=None, times=told)
+    assert figure.axes[0].get_xlabel() == told
 
 
 def test_a_text_goes_on(zoo, runs):

@@ -1,9 +1,9 @@
 """GCN, GraphSAGE, GATv2 and GIN against PyTorch Geometric with the same weights: outputs, gradients, one step of SGD.
 
-The networks of PyG are put together here of its layers: convolution, normalisation, rectifier, pool, dense layer.
-Conventions that differ: PyG keeps matrices as (out, in); its GATv2 has a bias in the product of the senders too, held
-at zero here; its BatchNorm is PyTorch's (tests/parity/test_models_torch.py). In float64 all tensors agree to 1e-10 of
-their norm: rounding is 1e-16, sums have some dozen terms added in another order.
+The networks of PyG are put together of its layers, convolution, normalisation, rectifier, pool, dense layer, in
+`zoo_experiments.verbs.graph_twins`. Conventions that differ: PyG keeps matrices as (out, in); its GATv2 has a bias in
+the product of the senders too, which is taken out; its BatchNorm is PyTorch's (tests/parity/test_models_torch.py). In
+float64 all tensors agree to 1e-10 of their norm: rounding is 1e-16, sums have some dozen terms added in another order.
 """
 
 import jax
@@ -14,6 +14,15 @@ import pytest
 from jraph import GraphsTuple
 
 import zoo
+from zoo.errors import UserError, WeightsError
+from zoo_experiments.verbs.graph_twins import (
+    GRAPH_TWINS,
+    as_geometric,
+    as_tensors,
+    geometric_names,
+    graph_twin,
+    load_geometric,
+)
 
 # PyG compiles some of itself, when imported, in a way that PyTorch warns of.
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
@@ -35,7 +44,6 @@ def _edges():
 
 
 SENDERS, RECEIVERS = _edges()
-GRAPH_OF_NODE = np.repeat(range(3), N_NODE)
 
 CASES = {
     "gcn": ("gcn", {}, None),
@@ -44,90 +52,13 @@ CASES = {
     "gat": ("gat", {"heads": HEADS}, None),
     "gat of features": ("gat", {"heads": HEADS, "edge_features": True, "pool": "sum"}, 5),
     "gin": ("gin", {"jump": False}, None),
+    "gcn, normalised": ("gcn", {"norm": "batch", "readout": "nodes"}, None),
+    "gin, side by side": ("gin", {"norm": "none", "jump": True}, None),
 }
-
-
-def conv(name, before, edge_channels):
-    from torch import nn
-    from torch_geometric import nn as pyg
-
-    if name == "gcn":
-        return pyg.GCNConv(before, WIDTH)
-    if name == "graphsage":
-        return pyg.SAGEConv(before, WIDTH)
-    if name == "gat":
-        return pyg.GATv2Conv(before, WIDTH // HEADS, heads=HEADS, edge_dim=edge_channels)
-    mlp = (nn.Linear(before, WIDTH, bias=False), nn.BatchNorm1d(WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH, bias=False))
-    return pyg.GINConv(nn.Sequential(*mlp), train_eps=True)
-
-
-def network(name, pool, edge_channels):
-    """Convolutions `layer{i}`, normalisations `norm{i}` and `head`, and the function of nodes and edges."""
-    import torch
-    from torch_geometric import nn as pyg
-
-    net = torch.nn.Module()
-    for i, before in ((1, CHANNELS), (2, WIDTH)):
-        net.add_module(f"layer{i}", conv(name, before, edge_channels))
-        net.add_module(f"norm{i}", torch.nn.BatchNorm1d(WIDTH) if name == "gin" else torch.nn.Identity())
-    net.head = torch.nn.Linear(WIDTH, CLASSES)
-    pools = {"mean": pyg.global_mean_pool, "max": pyg.global_max_pool, "sum": pyg.global_add_pool}
-
-    def forward(x, edges):
-        for i in (1, 2):
-            more = {} if edges is None else {"edge_weight" if name == "gcn" else "edge_attr": edges}
-            if name == "gcn" and edges is not None:
-                more["edge_weight"] = edges[:, 0]
-            x = getattr(net, f"layer{i}")(x, torch.from_numpy(np.stack([SENDERS, RECEIVERS])), **more)
-            x = getattr(net, f"norm{i}")(x)
-            x = torch.nn.functional.elu(x) if name == "gat" else torch.relu(x)
-        return net.head(pools[pool](x, torch.from_numpy(GRAPH_OF_NODE), size=3))
-
-    return net.double(), forward
-
-
-# Ours within a layer → theirs.
-LAYERS = {
-    "gcn": {"dense/kernel": "lin.weight", "bias": "bias"},
-    "graphsage": {"self/kernel": "lin_r.weight", "neighbours/kernel": "lin_l.weight", "bias": "lin_l.bias"},
-    "gat": {
-        "senders/kernel": "lin_l.weight",
-        "receivers/kernel": "lin_r.weight",
-        "receivers/bias": "lin_r.bias",
-        "edges/kernel": "lin_edge.weight",
-        "query": "att",
-        "bias": "bias",
-    },
-    "gin": {
-        "eps": "eps",
-        "dense1/kernel": "nn.0.weight",
-        "norm/scale": "nn.1.weight",
-        "norm/bias": "nn.1.bias",
-        "norm/mean": "nn.1.running_mean",
-        "norm/var": "nn.1.running_var",
-        "dense2/kernel": "nn.3.weight",
-    },
-}
-
-
-def their_name(name, path):
-    """Name in PyG's network of an array of ours, whose path has no collection in front."""
-    first, rest = path.split("/", 1)
-    if first.startswith("layer"):
-        return f"{first}.{LAYERS[name][rest]}"
-    ours = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-    return f"{first}.{ours.get(rest, rest)}"
-
-
-def theirs_of(path, value):
-    value = np.asarray(value)
-    if path.endswith("kernel"):
-        return value.T
-    return value[None] if path.endswith("query") else value.reshape(1) if path.endswith("eps") else value
 
 
 def flat(tree):
-    return {"/".join(entry.key for entry in path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+    return {tuple(entry.key for entry in path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def assert_same(got, expected, what):
@@ -143,7 +74,7 @@ def test_outputs_gradients_and_a_step_are_those_of_pyg(case, x64):
 
     name, options, edge_channels = CASES[case]
     draw = np.random.default_rng(1)
-    nodes, labels = draw.normal(size=(12, CHANNELS)), draw.integers(0, CLASSES, 3)
+    nodes, labels = draw.normal(size=(12, CHANNELS)), draw.integers(0, CLASSES, 12 if options.get("readout") else 3)
     edges = None if edge_channels is None else draw.uniform(0.2, 2, (23, edge_channels))
     graph = GraphsTuple(nodes, edges, RECEIVERS, SENDERS, None, N_NODE, N_EDGE)
     model = zoo.create(name, num_classes=CLASSES, width=WIDTH, layers=2, **options, param_dtype=jnp.float64)
@@ -155,20 +86,14 @@ def test_outputs_gradients_and_a_step_are_those_of_pyg(case, x64):
         shapes,
     )
 
-    net, forward = network(name, model.pool, edge_channels)
-    state = {key: tensor for key, tensor in net.state_dict().items() if not key.endswith("num_batches_tracked")}
-    arrays = {path: leaf for tree in variables.values() for path, leaf in flat(tree).items()}
-    placed = {their_name(name, path): theirs_of(path, leaf) for path, leaf in arrays.items()}
-    extra = {"layer1.lin_l.bias", "layer2.lin_l.bias"} if name == "gat" else set()
-    assert set(placed) | extra == set(state)
-    with torch.no_grad():
-        for key, tensor in state.items():
-            tensor.copy_(torch.zeros_like(tensor) if key in extra else torch.from_numpy(np.array(placed[key])))
-
-    inputs = (torch.from_numpy(nodes), None if edges is None else torch.from_numpy(edges))
+    net = graph_twin(model, CHANNELS, edge_channels).double()
+    load_geometric(net, model, variables)
+    names, arrays, inputs = geometric_names(net, model, variables), flat(variables), as_tensors(graph)
+    tensors = {key for key in net.state_dict() if not key.endswith("num_batches_tracked")}
+    assert sorted(names.values()) == sorted(tensors) and set(names) == set(arrays)
     net.eval()
     with torch.no_grad():
-        assert_same(jax.jit(model.apply)(variables, graph), forward(*inputs).numpy(), "evaluation")
+        assert_same(jax.jit(model.apply)(variables, graph), net(*inputs).numpy(), "evaluation")
 
     @jax.jit
     def step(variables):
@@ -182,19 +107,49 @@ def test_outputs_gradients_and_a_step_are_those_of_pyg(case, x64):
 
     value, stats, gradients, params = step(variables)
     net.train()
-    optimiser = torch.optim.SGD([p for key, p in net.named_parameters() if key not in extra], lr=RATE)
-    expected = torch.nn.functional.cross_entropy(forward(*inputs), torch.from_numpy(labels))
+    optimiser = torch.optim.SGD(net.parameters(), lr=RATE)
+    expected = torch.nn.functional.cross_entropy(net(*inputs), torch.from_numpy(labels))
     expected.backward()
     slopes = {key: p.grad.numpy().copy() for key, p in net.named_parameters()}
     optimiser.step()
     after = {key: tensor.numpy() for key, tensor in net.state_dict().items()}
     assert_same(value, expected.detach().numpy(), "loss")
-    for path, slope in flat(gradients).items():
-        assert_same(theirs_of(path, slope), slopes[their_name(name, path)], f"gradient of {path}")
-    for path, leaf in flat(params).items():
-        assert_same(theirs_of(path, leaf), after[their_name(name, path)], f"{path} after the step")
-    for path, leaf in flat(stats).items():
+    for path, slope in flat({"params": gradients}).items():
+        assert_same(as_geometric(path, slope), slopes[names[path]], f"gradient of {path}")
+    for path, leaf in flat({"params": params}).items():
+        assert_same(as_geometric(path, leaf), after[names[path]], f"{path} after the step")
+    for path, leaf in flat({"batch_stats": stats}).items():
         old = arrays[path]
         # Ours keeps the biased variance of the twelve nodes.
-        unbiased = 0.9 * old + (leaf - 0.9 * old) * (12 / 11 if path.endswith("var") else 1)
-        assert_same(unbiased, after[their_name(name, path)], f"{path} after the step")
+        unbiased = 0.9 * old + (leaf - 0.9 * old) * (12 / 11 if path[-1] == "var" else 1)
+        assert_same(unbiased, after[names[path]], f"{path} after the step")
+
+
+def test_all_of_them_have_a_case():
+    assert {name for name, _, _ in CASES.values()} == set(GRAPH_TWINS)
+
+
+def test_what_has_no_twin_says_so():
+    with pytest.raises(UserError, match=r"GraphNetwork has no twin; there are twins of: gat, gcn, gin, graphsage"):
+        graph_twin(zoo.create("graph_network", num_classes=2), 4)
+    for options, words in (
+        ({"readout": "edges"}, "have readout 'graph' or 'nodes'; got 'edges'"),
+        ({"edge_types": 2}, "edge_types 0; got 2"),
+        ({"norm": "layer"}, "norm 'none' or 'batch'; got 'layer'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            graph_twin(zoo.create("gcn", num_classes=2, **options), 4)
+
+
+def test_weights_of_another_network_are_refused():
+    graph = GraphsTuple(np.ones((12, CHANNELS), np.float32), None, RECEIVERS, SENDERS, None, N_NODE, N_EDGE)
+    wide, narrow = (zoo.create("gcn", num_classes=2, width=width) for width in (6, 5))
+    net, variables = graph_twin(wide, CHANNELS), narrow.init(jax.random.key(0), graph)
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"params/layer1/dense/kernel \(4, 5\), there layer1.lin.weight"):
+        load_geometric(net, narrow, variables)
+    variables["params"].pop("head")
+    with pytest.raises(WeightsError, match=r"head.bias there, and nothing here"):
+        load_geometric(net, narrow, variables)
+    for key, tensor in net.state_dict().items():
+        assert (tensor == before[key]).all(), key

@@ -1,11 +1,13 @@
-"""Edge convolution and ParticleNet against PyTorch Geometric, with the same weights, in float64.
+"""Networks on sets of points against PyTorch Geometric and plain PyTorch, with the same weights, in float64.
 
-There points of all sets stand in one table without padding, and edges in a list; here they are padded and masked. In
-training mode, so that the statistics are held to theirs too: outputs, gradients, running averages. Conventions that
-differ: PyTorch's running variance is divided by n − 1, ours by n; its momentum 0.1 is our 0.9. All tensors agree to
-1e-10 of their norm: rounding is 1e-16, and sums of up to some 10³ terms are added in another order.
+In PyTorch Geometric points of all sets stand in one table without padding, and edges in a list; here they are padded
+and masked. The twins of `zoo bench models` are dense and know no mask. In training mode, so that the statistics are
+held to theirs too: outputs, gradients, running averages. Conventions that differ: PyTorch's running variance is divided
+by n − 1, ours by n; its momentum 0.1 is our 0.9. All tensors agree to 1e-10 of their norm: rounding is 1e-16, and sums
+of up to some 10³ terms are added in another order.
 """
 
+import functools
 import itertools
 
 import jax
@@ -14,9 +16,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+import zoo
+from zoo.errors import UserError
 from zoo.layers import EdgeConv, PointSet, k_nearest
 from zoo.models import ParticleNet
 from zoo_datasets.loading import neighbours as host
+from zoo_experiments.verbs.graph_twins import POINT_TWINS, point_twin
+from zoo_experiments.verbs.twins import links, load_from_flax, to_flax
 
 pytestmark = pytest.mark.parity
 
@@ -168,3 +174,72 @@ def test_particlenet_is_its_twin_made_of_the_parts_of_pytorch_geometric(geometri
         near(gradients[f"block{i}"]["shortcut"]["kernel"], shortcut.weight.grad.T)
         near(gradients[f"block{i}"]["edges"]["dense1"]["kernel"], edges.nn[0].weight.grad.T)
         near(gradients[f"block{i}"]["edges"]["norm1"]["scale"], edges.nn[1].weight.grad)
+
+
+# Those that `zoo bench models` measures; dropout would differ: (name, options).
+DENSE = {
+    "deep_sets": ("deep_sets", {"phi": (6, 5), "rho": (7,), "pool": "mean"}),
+    "dgcnn": ("dgcnn", {"widths": (4, 5), "k": 3, "embedding": 6, "dense": (7, 5), "dropout": 0.0}),
+    "dgcnn, once": (
+        "dgcnn",
+        {"widths": (4, 5), "k": 3, "embedding": 6, "dense": (), "dynamic": False, "coordinates": 2},
+    ),
+    "particlenet": ("particlenet", {"widths": ((4, 5), (6,)), "k": 3, "dense": 5, "dropout": 0.0}),
+    "particlenet_lite": ("particlenet_lite", {"widths": ((4,),), "k": 3, "dense": 5, "dropout": 0.0}),
+}
+
+
+def test_every_dense_twin_has_a_case():
+    assert {name for name, _ in DENSE.values()} == set(POINT_TWINS)
+
+
+@pytest.mark.parametrize("case", DENSE)
+def test_dense_twins_compute_the_same(case, geometric, key):
+    torch, _ = geometric
+    name, options = DENSE[case]
+    model, shape = zoo.create(name, num_classes=3, **options, param_dtype=jnp.float64), (4, 10, 5)
+    x, weights = normal(1, *shape), normal(2, 4, 3)
+    shapes = jax.eval_shape(functools.partial(model.init, key), x)
+    variables = drawn({"batch_stats": {}, **shapes})
+    variables = {collection: tree for collection, tree in variables.items() if tree}
+    net = point_twin(model, shape).double()
+    load_from_flax(net, model, variables, shape)
+
+    @jax.jit
+    def run(params):
+        def loss(params):
+            outputs, updates = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+            return jnp.sum(outputs * weights), (outputs, updates)
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    gradients, (outputs, updates) = run(variables["params"])
+    there = net(torch.from_numpy(np.moveaxis(x, -1, 1).copy()))
+    (there * torch.from_numpy(weights)).sum().backward()
+    near(outputs, there.detach())
+    pairs = links(net, model, shape)
+    expected = to_flax({key: p.grad for key, p in net.named_parameters()}, pairs)["params"]
+    whole = np.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(expected)))
+    assert jax.tree.structure(gradients) == jax.tree.structure(expected)
+    for got, leaf in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), strict=True):
+        # Of the norm of all: normalisations take out shifts of their inputs, whose gradients are rounding.
+        assert np.linalg.norm(got - leaf) <= TOLERANCE * whole
+    means = to_flax({key: b for key, b in net.named_buffers() if key.endswith("running_mean")}, pairs)
+    for (path, got), leaf in zip(
+        jax.tree.leaves_with_path(means.get("batch_stats", {})),
+        [leaf for path, leaf in jax.tree.leaves_with_path(updates) if path[-1].key == "mean"],
+        strict=True,
+    ):
+        assert np.linalg.norm(got - leaf) <= TOLERANCE * np.linalg.norm(leaf) + 1e-14, path
+
+
+def test_what_has_no_dense_twin_says_so():
+    with pytest.raises(UserError, match=r"MLP has no twin; there are twins of: deep_sets, dgcnn, particlenet"):
+        point_twin(zoo.create("mlp", num_classes=2), (2, 4))
+    for name, options, words in (
+        ("deep_sets", {"pool": "attention"}, "DeepSets have pool 'sum' or 'mean' or 'max'; got 'attention'"),
+        ("dgcnn", {"readout": "points"}, "readout 'set'; got 'points'"),
+        ("particlenet", {"periodic": True}, "periodic False; got True"),
+    ):
+        with pytest.raises(UserError, match=words):
+            point_twin(zoo.create(name, num_classes=2, **options), (2, 20, 3))
