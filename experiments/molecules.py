@@ -10,7 +10,7 @@ MUTAG = Experiment(
     model="gin",
     options=("width=32", "layers=4", "norm=batch", "dropout=0.5", "pool=sum", "jump=True"),
     optimisation=Optimisation(learning_rate=1e-2, weight_decay=1e-2, ema=0.9),
-    epochs=60,
+    epochs=200,
     batch_size=32,
     evaluations=5,
     baseline="bag_of_tags",
@@ -19,7 +19,11 @@ MUTAG = Experiment(
 EXPERIMENTS = {
     "mutag": MUTAG,
     "ptc": dataclasses.replace(
-        MUTAG, title="does a molecule cause cancer? PTC, fold by the seed, GIN", data="tudataset/ptc_fold{seed}"
+        MUTAG,
+        title="does a molecule cause cancer? PTC, fold by the seed, GIN",
+        data="tudataset/ptc_fold{seed}",
+        options=("width=16", "layers=3", "norm=batch", "dropout=0.5", "pool=sum", "jump=True"),
+        epochs=100,
     ),
     "proteins": dataclasses.replace(
         MUTAG,

@@ -1,5 +1,6 @@
 """One device, four devices under `jit` and four under `pmap`: the same numbers for the same global batch."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,7 +10,18 @@ import pytest
 
 import zoo
 from zoo.errors import UserError
-from zoo.train import classification, create_state, make_evaluation, make_step, optimiser, parallelise, update_fn
+from zoo.models.on_padded import OnPadded
+from zoo.train import (
+    classification,
+    create_state,
+    graphs_of,
+    make_evaluation,
+    make_step,
+    on_rows,
+    optimiser,
+    parallelise,
+    update_fn,
+)
 
 MODES = ("jit", "jit on 4", "pmap")
 # Two examples a device: the second device holds padding alone, the third one real example.
@@ -144,3 +156,48 @@ def test_a_batch_that_cannot_be_shared(mode):
 def test_unknown_mode():
     with pytest.raises(UserError, match=r"'jit' or 'pmap', got 'fsdq'"):
         parallelise(lambda state, batch: (state, batch), mode="fsdq")
+
+
+def graphs_of_batch(seed):
+    """Eight padded graphs with a truth for every node; those whose mask is 0 do not count."""
+    rng = np.random.default_rng([5, seed])
+    n_node, n_edge = rng.integers(0, 6, 8), rng.integers(0, 8, 8)
+    n_edge = np.where(n_node > 0, n_edge, 0)
+    ends = [rng.integers(0, np.maximum(n_node, 1)[:, None], (8, 8)).astype(np.int32) for _ in range(2)]
+    return {
+        "nodes": rng.normal(size=(8, 6, 3)),
+        "senders": ends[0],
+        "receivers": ends[1],
+        "n_node": n_node.astype(np.int32),
+        "n_edge": n_edge.astype(np.int32),
+        "label": rng.integers(0, 2, (8, 6)).astype(np.int32),
+        "valid": (np.arange(6) < n_node[:, None]).astype(np.float64),
+        "mask": np.array(MASK, np.float64),
+    }
+
+
+@functools.cache
+def trained_on_graphs(mode):
+    with jax.enable_x64(True), jax.debug_nans(False):
+        network = zoo.create("gin", num_classes=2, width=4, norm="batch", dropout=0.3, readout="nodes")
+        model, optimizer = OnPadded(network.clone(param_dtype=jnp.float64)), optimiser("sgd", 0.05)
+        task = dataclasses.replace(on_rows(classification()), inputs=graphs_of)
+        state = create_state(model, graphs_of(graphs_of_batch(0)), optimizer, jax.random.key(0))
+        step = make_step(update_fn(model, task, optimizer))
+        devices = jax.devices()[: 1 if mode == "jit" else 4]
+        step = parallelise(step, mode="pmap" if mode == "pmap" else "jit", devices=devices)
+        placed, course = step.place(state), []
+        for n in range(3):
+            placed, sums = step(placed, step.split(graphs_of_batch(n)))
+            course.append(jax.device_get(sums))
+        return step.fetch(placed), course
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+def test_three_steps_on_padded_graphs(mode, apart):
+    """Batch statistics of nodes, dropout of nodes and truth of nodes are those of the whole batch."""
+    one, one_sums = trained_on_graphs("jit")
+    many, many_sums = trained_on_graphs(mode)
+    for part in ("params", "model_state"):
+        assert apart(getattr(many, part), getattr(one, part)) < 1e-9, part
+    assert apart(many_sums, one_sums) < 1e-9
