@@ -10,7 +10,7 @@ GCN = Experiment(
     data="citations/cora",
     model="gcn",
     options=("width=16", "head=layer", "input_dropout=0.5", "dropout=0.5"),
-    optimisation=Optimisation(learning_rate=1e-2, weight_decay=0.05),
+    optimisation=Optimisation(optimiser="adam", learning_rate=1e-2, weight_decay=5e-4),
     epochs=200,
     batch_size=1,
     evaluations=20,
@@ -29,7 +29,7 @@ GAT = dataclasses.replace(
         "dropout=0.6",
         "attention_dropout=0.6",
     ),
-    optimisation=Optimisation(learning_rate=5e-3, weight_decay=0.05),
+    optimisation=Optimisation(optimiser="adam", learning_rate=5e-3, weight_decay=5e-4),
 )
 
 EXPERIMENTS = {

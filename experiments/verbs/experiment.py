@@ -40,10 +40,10 @@ class Optimisation:
     """How the weights are moved.
 
     Attributes:
-        optimiser: adamw, lamb, lion, rmsprop or sgd.
+        optimiser: adam, adamw, lamb, lion, rmsprop or sgd.
         learning_rate: peak of the schedule.
         warmup: share of the steps over which the learning rate rises linearly; it then falls on a half cosine to 0.
-        weight_decay: decoupled, on kernels only.
+        weight_decay: on kernels only; of adam a penalty in the gradient, else decoupled.
         momentum: of sgd.
         clip: largest global norm of the gradient; 0 for no clipping.
         accumulate: parts of a batch whose gradients are added before the weights move (saves memory).

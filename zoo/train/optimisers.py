@@ -11,6 +11,7 @@ import optax
 from zoo.errors import UserError, unknown
 
 OPTIMISERS = {
+    "adam": lambda momentum: optax.scale_by_adam(),
     "adamw": lambda momentum: optax.scale_by_adam(),
     "lion": lambda momentum: optax.scale_by_lion(),
     "lamb": lambda momentum: optax.scale_by_adam(eps=1e-6),
@@ -47,12 +48,15 @@ def optimiser(
 ) -> optax.GradientTransformation:
     """Chain: clip the global gradient norm → direction → + weight_decay · kernel → × −learning rate.
 
+    Of Adam the decay is part of the gradient, as a penalty would be, and of all that Adam makes of gradients: where the
+    loss has almost none, it rules (Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, as in Kipf & Welling's GCN).
     LAMB scales direction plus decay by its trust ratio (You+19, https://arxiv.org/abs/1904.00962, algorithm 2).
 
     Args:
-        name: `adamw`, `lamb`, `lion`, `rmsprop` or `sgd` (Nesterov).
+        name: `adam`, `adamw`, `lamb`, `lion`, `rmsprop` or `sgd` (Nesterov).
         learning_rate: number or schedule of the step.
-        weight_decay: decoupled (Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101), on kernels only.
+        weight_decay: decoupled (Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101) but of `adam`; on kernels
+            only.
         momentum: of `sgd`.
         clip: largest global norm of the gradient, `None` for no clipping.
 
@@ -62,10 +66,11 @@ def optimiser(
     if name not in OPTIMISERS:
         raise unknown("optimiser", name, OPTIMISERS)
     parts = [OPTIMISERS[name](momentum)]
+    if weight_decay:
+        decay = optax.add_decayed_weights(weight_decay, mask=kernels_only)
+        parts = [decay, *parts] if name == "adam" else [*parts, decay]
     if clip is not None:
         parts.insert(0, optax.clip_by_global_norm(clip))
-    if weight_decay:
-        parts.append(optax.add_decayed_weights(weight_decay, mask=kernels_only))
     if name == "lamb":
         parts.append(optax.scale_by_trust_ratio())
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))

@@ -63,6 +63,18 @@ def test_decay_moves_kernels_only(name):
     assert kernels_only(PARAMS) == {"kernel": True, "bias": False, "scale": False}
 
 
+def test_the_decay_of_adam_is_part_of_the_gradient():
+    penalised = jax.tree.map(lambda g, p: g + (0.5 * p if p.ndim > 1 else 0.0), GRADS, PARAMS)
+    (ours,) = run(optimiser("adam", 0.1, weight_decay=0.5), steps=1)
+    (theirs,) = run(optax.adam(0.1), grads=penalised, steps=1)
+    check_same(ours, theirs)
+    # Its step knows the sign alone at first, however small the decay is.
+    zeros = jax.tree.map(jnp.zeros_like, GRADS)
+    (after,) = run(optimiser("adam", 0.1, weight_decay=1e-3), grads=zeros, steps=1)
+    np.testing.assert_allclose(after["kernel"], PARAMS["kernel"] - 0.1 * np.sign(PARAMS["kernel"]), rtol=1e-4)
+    np.testing.assert_array_equal(after["bias"], PARAMS["bias"])
+
+
 def test_clipping_by_hand():
     norm = np.sqrt(sum(float(jnp.sum(g**2)) for g in GRADS.values()))
     (clipped,) = run(optimiser("sgd", 0.1, momentum=0.0, clip=norm / 4), steps=1)
