@@ -1,4 +1,20 @@
-"""Subjects of papers from their words and citations, and hidden citations (H2, H3)."""
+"""Subjects of papers from their words and citations, and hidden citations (H2, H3).
+
+    on test, 1,000 papers; ten seeds, 0 to 9, fixed split           accuracy
+    zoo train cora_gcn                                              0.813 ± 0.009   half a minute
+    zoo train cora_gat                                              0.813 ± 0.012   one minute
+    zoo baseline cora_gcn --split test                              0.602   words alone, random forest
+    zoo baseline cora_gcn --inputs label_propagation --split test   0.717   known subjects, spread
+    zoo baseline cora_gcn --inputs neighbourhood --split test       0.812   words spread twice, logistic regression
+                                                                    AUC
+    zoo train cora_links                                            0.907, 0.904 (seeds 0 and 1)   one minute
+    zoo baseline cora_links --split test                            0.878   neighbours in common and alike words
+
+Published: 0.815 with GCN and 0.830 with GAT; ours of the second version does not reach the latter. The recipe of links,
+one layer and other pairs at every step, was chosen on validation: with two layers 0.88 to 0.90 there, with 0.93 one.
+Seeds of an earlier recipe (AdamW) had been looked at on test: 0.804 with GCN; Adam with the decay in the gradient was
+chosen on validation, 0.801 against 0.795. Measured with one CPU core to each training, JAX 0.10.2, 2026-11-22.
+"""
 
 import dataclasses
 

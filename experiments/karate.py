@@ -1,4 +1,13 @@
-"""Two sides of a club, from one known member of each (H2)."""
+"""Two sides of a club, from one known member of each (H2).
+
+    accuracy on test, 24 members
+    zoo train karate                           0.958 (0.798 – 0.993), GCN; 20 seconds
+    zoo train karate_gat                       0.958, GAT
+    zoo baseline karate --split test           0.958, the two labels spread along friendships
+    zoo baseline karate --inputs own_features  0.500 on validation: a member alone says nothing
+
+One member of 24 is taken for the other side by all three. Measured on a CPU core, seed 0, JAX 0.10.2, 2026-11-22.
+"""
 
 import dataclasses
 

@@ -8,6 +8,7 @@
     zoo train memory_lstm           1.000, 1.000
     zoo train memory_gru            1.000, 1.000
     zoo train memory_words          0.467 on validation, seed 0; 6 minutes
+    zoo train memory_words_attention 1.000 (seed 0), a look back at every character; 5 minutes
     zoo over lag memory_window memory_rnn memory_rnn_orthogonal memory_rnn_relu memory_lstm memory_gru
     zoo over gradient memory_window memory_rnn memory_rnn_orthogonal memory_rnn_relu memory_lstm memory_gru
 

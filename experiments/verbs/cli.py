@@ -383,18 +383,20 @@ def baseline(arguments: list[str]) -> None:
         Attributes:
             split: validation, or test to score that as well.
             inputs: what the models are given, in place of what the experiment says; these scores enter no table.
+            seed: of the models, and the fold of data whose folds go by the seed.
             runs: folder of all runs.
         """
 
         split: Literal["validation", "test"] = "validation"
         inputs: str = ""
+        seed: int = 0
         runs: Path = Path("runs")
 
     options = _parse(f"baseline {name}", Baseline, rest)
-    folder = options.runs / name / "baseline"
-    if options.inputs:
-        experiment = dataclasses.replace(experiment, baseline=options.inputs)
-        folder = folder.with_name(f"baseline_{Path(options.inputs).name}")
+    given = {"baseline": options.inputs} if options.inputs else {}
+    experiment = dataclasses.replace(experiment, seed=options.seed, **given)
+    endings = [Path(options.inputs).name] * bool(options.inputs) + [f"seed{options.seed}"] * bool(options.seed)
+    folder = options.runs / name / "_".join(["baseline", *endings])
     from zoo_experiments.verbs.baselining import fit_experiment
 
     splits = tuple(dict.fromkeys(("validation", options.split)))

@@ -15,8 +15,8 @@ from zoo_experiments.verbs.graph_layouts import Drawing
 from zoo_experiments.verbs.graph_scores import counted, standardised_errors
 
 SHOWN = 8
-# Records whose learned features are drawn, and nodes that are drawn of a graph that is too large to be drawn whole.
-EMBEDDED, DRAWN = 300, 60
+# Records, and rows of them, whose learned features are drawn; nodes of a graph that is too large to be drawn whole.
+EMBEDDED, ROWS, DRAWN = 300, 3000, 60
 # What the outputs are about → the last tap before them.
 _TAPS = {"": r"pool|pooled", "node": r"nodes\d+", "edge": r"pairs", "point": r"points"}
 
@@ -186,7 +186,8 @@ def _labelled_edges(made: Setup, source: ArraySource, predicted: np.ndarray, tru
         senders, receivers = (source.arrays[name][i][rare] for name in ("senders", "receivers"))
         places = graph_layouts.layout(senders, receivers, int(source.arrays["n_node"][i]))
         drawings.append(Drawing(senders, receivers, places, edges=predicted[i][rare], true_edges=truth[i][rare]))
-    titles = [f"record {i}, without edges rightly given “{made.class_names[common]}”" for i in range(len(drawings))]
+    left_out = f"without edges rightly called\n{made.class_names[common]}"
+    titles = [f"record {i}, {left_out}" for i in range(len(drawings))]
     return graph_figures.graphs(drawings, titles, edge_names=made.class_names, columns=2)
 
 
@@ -221,7 +222,8 @@ def _embedding(
     if made.outputs.rows:
         there = few.arrays["valid"] > 0
         features = features.reshape(*there.shape, -1)[there]
-        predicted, truth = predicted[there], truth[there]
+        drawn = np.random.default_rng(0).permutation(int(there.sum()))[:ROWS]
+        features, predicted, truth = features[drawn], predicted[there][drawn], truth[there][drawn]
     elif made.field == "graph":
         # Every other graph is the padding of the one before.
         features = features[::2]

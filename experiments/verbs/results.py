@@ -94,7 +94,8 @@ def _entry(name: str, experiment: Experiment, runs: Path) -> dict[str, Any]:
         "score": score_of(experiment, last),
         "parameters": last["parameters"],
         "runs": sorted(rows, key=lambda row: row["seed"]),
-        "baseline": _baseline(name, score_of(experiment, last), runs),
+        # One fold of many is no score to set beside the mean over all.
+        "baseline": None if "{seed}" in experiment.data else _baseline(name, score_of(experiment, last), runs),
         "machine": last["machine"],
         "versions": {key: last["versions"][key] for key in ("python", "jax", "flax")},
         "settings": registered,
