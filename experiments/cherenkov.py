@@ -1,4 +1,14 @@
-"""Electron or muon? Rings of light in a water tank as unrolled images and as hits in space (H7)."""
+"""Electron or muon? Rings of light in a water tank as unrolled images and as hits in space (H7).
+
+    on test, 1,000 events                      accuracy   AUC
+    zoo train cherenkov_images                 0.963      0.994   9,922 parameters; 1 minute
+    zoo train cherenkov_hits                   0.930      0.985   10,274 parameters; 4 minutes
+    zoo baseline cherenkov_hits --split test   0.980      boosted trees on features of the hits made by hand
+
+With as many parameters, and less time, convolutions on the unrolled tank do better than neighbours in space here, and
+features made by hand (widths and weights of the ring) better than both. Seed 0, one CPU core to each training, JAX
+0.10.2, 2026-11-22.
+"""
 
 from zoo_experiments.verbs.experiment import Experiment, Optimisation
 from zoo_experiments.verbs.graphs import Points

@@ -1,4 +1,18 @@
-"""Mass of the stars of a halo from its mass and its neighbourhood, with its uncertainty (H7)."""
+"""Mass of the stars of a halo from its mass and its neighbourhood, with its uncertainty (H7).
+
+    rms error on test, lg solar masses, 40 boxes of some 400 haloes; half a minute each
+    zoo train halos_link_1                                  0.204   edges up to 1 Mpc
+    zoo train halos_link_2                                  0.183   2 Mpc
+    zoo train halos                                         0.174   3 Mpc, where the law has its radius
+    zoo train halos_link_5                                  0.180   5 Mpc
+    zoo baseline halos --split test                         0.181   hand-made features of the neighbourhood, forest
+    zoo baseline halos --inputs own_features --split test   0.255   mass alone, forest
+    scatter of the law itself                               0.170
+
+The predicted standard deviations are right: 67.5 % of the errors lie within one (68.3 are due), mean of their squares
+1.05, with each linking length between 1.04 and 1.05. The baseline of the mass alone was measured with the same code in
+a script. Seed 0, one CPU core to each training, JAX 0.10.2, 2026-11-22.
+"""
 
 import dataclasses
 
