@@ -9,8 +9,8 @@
 
 By frames seen, on validation: the LSTM's error falls from 0.064 after one over 0.030 after three to 0.013 after thirty;
 with a window of two it stays between 0.025 and 0.031. Measured with one CPU core to each training, JAX 0.10.2,
-2026-11-22. From the video 0.093 after 3 minutes; with twice the
-epochs in batches of 32 it had been 0.087.
+2026-11-22. From the video (`zoo train bouncing_ball_video`) 0.093 after 3 minutes; with twice the epochs in batches of
+32 it had been 0.087.
 """
 
 import dataclasses
