@@ -26,7 +26,7 @@ from zoo_datasets.loading.pipeline import batch_count, batches, in_memory
 from zoo_datasets.loading.records import ArraySource, Dataset
 from zoo_experiments.verbs.checks import require, require_at_least, require_finite, require_share
 from zoo_experiments.verbs.fields import FOR_THE_NETWORK, Field, example_of, field_of, inputs_of, shape_of
-from zoo_experiments.verbs.graphs import FIELD_OF_ROWS, Graphs, Points, redrawn_pairs, require_records
+from zoo_experiments.verbs.graphs import COUNT_OF_ROWS, Graphs, Points, redrawn_pairs, require_records
 from zoo_experiments.verbs.images import Images
 from zoo_experiments.verbs.networks import build_model, least_points, require_fit
 from zoo_experiments.verbs.outputs import Outputs, outputs_of
@@ -409,7 +409,7 @@ def prepared(
         records = [dataset.splits[name][i] for i in range(len(dataset.splits[name]))]
         require_records(f"{dataset.name}, {name}", records, num_classes=num_classes)
         ready[name] = [how.prepared(record, edge_types=_types(dataset), truth=truth) for record in records]
-    counted = ragged.ROWS.get(FIELD_OF_ROWS.get(rows, ""), "")
+    counted = COUNT_OF_ROWS.get(rows, "")
     own = dict.fromkeys(("label", "target", "valid"), counted) if rows else {}
     there = {
         name: count for name, count in own.items() if any(name in record for some in ready.values() for record in some)

@@ -207,6 +207,13 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, counts: np.ndarray
     return figure
 
 
+def reliability_of(bins: np.ndarray) -> Figure:
+    """`reliability` from the sums (3, bins) of counts, confidences and hits of a classifier."""
+    count, confidence, hits = bins
+    divisor = np.maximum(count, 1)
+    return reliability(confidence / divisor, hits / divisor, count)
+
+
 def gallery(
     images: np.ndarray,
     titles: Sequence[str],

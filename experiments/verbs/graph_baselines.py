@@ -33,6 +33,7 @@ from zoo_experiments.verbs.graph_features import (
     stacked,
     with_ends,
 )
+from zoo_experiments.verbs.graphs import COUNT_OF_ROWS, FIELD_OF_ROWS
 
 # Training rows that are used: twice as many gain half a per cent on `coauthors`, and take twice as long.
 SAMPLED = 50_000
@@ -43,9 +44,6 @@ HELD_OUT = 5
 SPREADING, PULL = 0.95, 1e-8
 # Inverse penalties of the logistic regression of rows of length 1.
 INVERSE_PENALTIES = tuple(10.0**power for power in range(-1, 5))
-# What a record's rows are → the field that counts them, and the one that they are rows of.
-_COUNTS = {"node": "n_node", "edge": "n_edge", "pair": "n_pair", "point": "n_point"}
-_FIELDS = {"node": "nodes", "edge": "senders", "pair": "pairs", "point": "points"}
 
 # Model → split → raw outputs.
 Predicted = dict[str, dict[str, np.ndarray]]
@@ -120,7 +118,7 @@ def own_features(made: Setup) -> Predicted:
     _require(made, "own_features", rows=("node", "edge", "point"))
     rows = made.outputs.rows
     if rows != "edge":
-        return _of_rows(made, lambda arrays: arrays[_FIELDS[rows]][_there(arrays, rows)])
+        return _of_rows(made, lambda arrays: arrays[FIELD_OF_ROWS[rows]][_there(arrays, rows)])
     kinds = _kinds(made)
     alone = _of_rows(made, lambda arrays: of_all_edges(arrays, kinds, of_edges))
     both = _of_rows(made, lambda arrays: of_all_edges(arrays, kinds, with_ends))
@@ -350,7 +348,7 @@ def _placed(values: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 def _there(arrays: Arrays, rows: str) -> np.ndarray:
     """(R, rows), whether a row is one of the record and no padding."""
-    return np.arange(arrays[_FIELDS[rows]].shape[1]) < arrays[_COUNTS[rows]][:, None]
+    return np.arange(arrays[FIELD_OF_ROWS[rows]].shape[1]) < arrays[COUNT_OF_ROWS[rows]][:, None]
 
 
 def _shares(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -93,13 +93,11 @@ def _tags(source: ArraySource) -> np.ndarray | None:
     return nodes.argmax(-1) if one_hot and nodes.shape[-1] > 1 else None
 
 
-def _drawing(
-    source: ArraySource, record: int, *, positions: np.ndarray | None = None, nodes: np.ndarray | None = None
-) -> Drawing:
+def _drawing(source: ArraySource, record: int, *, nodes: np.ndarray | None = None) -> Drawing:
     """A whole graph, its nodes coloured by `nodes`."""
     count, edges = (int(source.arrays[name][record]) for name in ("n_node", "n_edge"))
     senders, receivers = (source.arrays[name][record, :edges] for name in ("senders", "receivers"))
-    places = graph_layouts.layout(senders, receivers, count, positions=positions)
+    places = graph_layouts.layout(senders, receivers, count)
     return Drawing(senders, receivers, places, None if nodes is None else nodes[:count])
 
 
@@ -107,11 +105,9 @@ def _classes_of_rows(made: Setup, source: ArraySource, raw: np.ndarray) -> dict[
     rows, truth = counted(made, raw, source)
     names = made.class_names
     sums = jax.device_get(train.classification_sums(rows, truth, np.ones(len(truth), np.float32)))
-    count, confidence, hits = np.asarray(sums["bins"])
-    divisor = np.maximum(count, 1)
     found = {
         "confusion": figures.confusion(np.asarray(sums["confusion"]), names),
-        "reliability": figures.reliability(confidence / divisor, hits / divisor, count),
+        "reliability": figures.reliability_of(np.asarray(sums["bins"])),
     }
     if len(names) == 2 and len(np.unique(truth)) == 2:
         positive = np.asarray(jax.nn.softmax(rows))[:, 1]

@@ -12,6 +12,7 @@ from zoo.errors import UserError
 from zoo.layers import PaddedGraphs
 from zoo_datasets.loading.buckets import MOST
 from zoo_datasets.loading.graph_records import require_graph
+from zoo_datasets.loading.ragged import ROWS
 from zoo_datasets.loading.records import DataError
 from zoo_experiments.verbs.checks import require, require_at_least
 
@@ -24,6 +25,8 @@ ROWS_OF_TRUTH = {
 }
 # Rows → the field whose rows they are.
 FIELD_OF_ROWS = {"node": "nodes", "edge": "senders", "pair": "pairs", "point": "points"}
+# Rows → the field that says how many of them are real.
+COUNT_OF_ROWS = {rows: ROWS[name] for rows, name in FIELD_OF_ROWS.items()}
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from zoo_datasets.loading.catalogue import load
 from zoo_experiments.verbs.evaluating import write_predictions
 from zoo_experiments.verbs.experiment import prepared
 from zoo_experiments.verbs.fields import LAYOUT, field_of, shape_of
+from zoo_experiments.verbs.graphs import COUNT_OF_ROWS
 from zoo_experiments.verbs.runs import Run
 
 # What says how many rows of a record there are.
-_COUNTS = {"step": "length", "node": "n_node", "edge": "n_edge", "pair": "n_pair", "point": "n_point"}
+_COUNTS = {"step": "length", **COUNT_OF_ROWS}
 
 
 def predict_run(run: Run, *, data: str, out: Path) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def _of_classes(
     drawn = {
         "confusion": figures.confusion(matrix, names),
         "recall": figures.recall_bars(matrix, names),
-        "reliability": _reliability(np.asarray(numbers["bins"])),
+        "reliability": figures.reliability_of(np.asarray(numbers["bins"])),
         "worst": shown(worst),
         "best": shown(best),
     }
@@ -264,12 +264,6 @@ def _unfolded(kernel: np.ndarray, channels: int) -> np.ndarray:
         return kernel
     kernel = kernel.reshape(side, side, fold, fold, channels, outputs).transpose(0, 2, 1, 3, 4, 5)
     return kernel.reshape(side * fold, side * fold, channels, outputs)
-
-
-def _reliability(bins: np.ndarray) -> figures.Figure:
-    count, confidence, hits = bins
-    divisor = np.maximum(count, 1)
-    return figures.reliability(confidence / divisor, hits / divisor, count)
 
 
 def _notes(explained: Explained) -> list[str]:
